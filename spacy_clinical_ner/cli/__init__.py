@@ -1,0 +1,40 @@
+"""The `clinical-ner` command: thin typer commands over the functions of the package."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from spacy_clinical_ner.errors import ClinicalNerError
+
+app = typer.Typer(
+    name="clinical-ner",
+    help="Turn BRAT-annotated clinical notes into spaCy pipelines, and back.\n\n"
+    "Exit status: 0 done; 1 done, but a threshold was crossed; 2 bad input or usage.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _register() -> None:
+    from spacy_clinical_ner.cli import annotate, calibrate, convert, evaluate, stats, vectors
+
+    app.command("convert")(convert.convert)
+    app.command("stats")(stats.stats)
+    app.command("vectors")(vectors.vectors)
+    app.command("annotate")(annotate.annotate)
+    app.command("evaluate")(evaluate.evaluate)
+    app.command("calibrate")(calibrate.calibrate)
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one line on stderr and status 2."""
+    _register()
+    try:
+        app()
+    except ClinicalNerError as error:
+        print(f"clinical-ner: {error}", file=sys.stderr)
+        sys.exit(2)

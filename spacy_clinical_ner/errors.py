@@ -1,0 +1,29 @@
+"""Errors that a person can act on: one line each, never the text of a note."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional, Union
+
+
+class ClinicalNerError(Exception):
+    """Something the user can put right. The command line prints it as one line and exits with status 2."""
+
+
+class InputError(ClinicalNerError, ValueError):
+    """Bad input, told as `file:line: reason`.
+
+    path: the offending file or folder.
+    line: 1-based line number, or None where the whole file is meant.
+    reason: what is wrong and, where there is one, the next step. Must not quote note text.
+    """
+
+    def __init__(self, path: Union[str, Path], line: Optional[int], reason: str) -> None:
+        self.path = Path(path)
+        self.line = line
+        self.reason = reason
+        where = str(path) if line is None else f"{path}:{line}"
+        super().__init__(f"{where}: {reason}")
+
+    def __reduce__(self):
+        return (type(self), (self.path, self.line, self.reason))

@@ -1,0 +1,71 @@
+"""What the package hangs on Docs and Spans: `doc._.relations` and `span._.confidence`.
+
+Both are kept in `doc.user_data` as plain numbers and strings, so they survive to_bytes, to_disk, DocBin, pickling and
+`n_process`. spaCy's own span extensions are keyed by offsets alone; ours know the label too, because mentions with
+different labels may share their offsets.
+"""
+
+from __future__ import annotations
+
+from typing import Iterable, List, NamedTuple, Optional
+
+from spacy.tokens import Doc, Span
+
+RELATIONS = "spacy_clinical_ner.relations"
+CONFIDENCE = "spacy_clinical_ner.confidence"
+
+
+class Relation(NamedTuple):
+    """A directed, labelled pair of mentions. `score` is a probability, 1.0 for gold relations."""
+
+    head: Span
+    tail: Span
+    label: str
+    score: float = 1.0
+
+
+def get_relations(doc: Doc) -> List[Relation]:
+    """The Doc's relations, in the order in which they were set."""
+
+    def span(start: int, end: int, label: str, span_id: str) -> Span:
+        return Span(doc, start, end, label=label, span_id=span_id)
+
+    return [
+        Relation(span(*head), span(*tail), label, score)
+        for head, tail, label, score in doc.user_data.get(RELATIONS, ())
+    ]
+
+
+def set_relations(doc: Doc, relations: Iterable[Relation]) -> None:
+    """Replace the Doc's relations. Raises ValueError for a relation whose mentions are of another Doc."""
+    rows = []
+    for relation in relations:
+        if relation.head.doc is not doc or relation.tail.doc is not doc:
+            raise ValueError("a relation's head and tail must be spans of the Doc that holds it")
+        rows.append((_key(relation.head), _key(relation.tail), relation.label, float(relation.score)))
+    doc.user_data[RELATIONS] = rows
+
+
+def _key(span: Span) -> tuple:
+    return (span.start, span.end, span.label_, span.id_)
+
+
+def get_confidence(span: Span) -> Optional[float]:
+    """Posterior probability (0 to 1) of this span with this label under the model that set it; None if none did."""
+    return span.doc.user_data.get((CONFIDENCE, span.start_char, span.end_char, span.label_))
+
+
+def set_confidence(span: Span, value: float) -> None:
+    """Store the posterior probability of `span` with its present label."""
+    span.doc.user_data[(CONFIDENCE, span.start_char, span.end_char, span.label_)] = float(value)
+
+
+def register() -> None:
+    """Make the extensions known to spaCy; harmless when called twice."""
+    if not Doc.has_extension("relations"):
+        Doc.set_extension("relations", getter=get_relations, setter=set_relations)
+    if not Span.has_extension("confidence"):
+        Span.set_extension("confidence", getter=get_confidence, setter=set_confidence)
+
+
+register()
