@@ -1,0 +1,140 @@
+"""Registered models for taggers: any spaCy tok2vec, a torch encoder over windows, and emissions for a CRF."""
+
+from functools import partial
+from typing import Callable, List, Optional, Tuple
+
+import numpy as np
+import torch
+from spacy.tokens import Doc
+from spacy.util import registry
+from thinc.api import Model, get_width, torch2xp, xp2torch
+from thinc.types import Floats2d
+from torch import nn
+
+from spacy_clinical_ner.layers.crf import LinearChainCRF
+from spacy_clinical_ner.layers.tag_scheme import TagScheme
+from spacy_clinical_ner.layers.tagger_network import EncoderBuilder, TaggerNetwork, WindowBatch
+from spacy_clinical_ner.tagging.windows import Window, batch_by_length, plan_windows
+from spacy_clinical_ner.torch_shim import LazyTorchShim
+
+
+@registry.architectures("spacy-clinical-ner.CrfTagger.v1")
+def CrfTagger(
+    tok2vec: Model[List[Doc], List[Floats2d]],
+    encoder: Optional[Callable[[int], nn.Module]] = None,
+    scheme: str = "BIOES",
+    window: int = 128,
+    context: int = 16,
+    max_batch_tokens: int = 8192,
+    dropout: float = 0.3,
+) -> Model[List[Doc], List[Floats2d]]:
+    """Emission scores for every token of every Doc, and the CRF that goes with them.
+
+    tok2vec: any model from Docs to one vector a token (own Tok2Vec, a Tok2VecListener, a TransformerListener).
+    encoder: builder of a contextual encoder (`spacy-clinical-ner.BiLSTM.v1`, ...), or none.
+    scheme: "BIO" or "BIOES".
+    window, context: tokens in a window's core, and tokens read on both sides of it.
+    max_batch_tokens: tokens that the encoder sees at once; bounds memory, changes no result.
+    dropout: on the encoder's input and output.
+
+    The component that owns the model sets dims "nO" (tags of one chain) and attr "chains" by `set_labels` before
+    initialize. Output: one array (len(doc), chains * tags) for each Doc.
+    """
+    if window < 1 or context < 0:
+        raise ValueError(f"window must be at least 1 and context at least 0, not {window} and {context}")
+    build = partial(build_network, scheme=scheme, encoder=encoder, dropout=dropout)
+    return Model(
+        "crf_tagger",
+        forward,
+        init=init,
+        layers=[tok2vec],
+        refs={"tok2vec": tok2vec},
+        shims=[LazyTorchShim(build)],
+        attrs={
+            "scheme": scheme,
+            "window": window,
+            "context": context,
+            "max_batch_tokens": max_batch_tokens,
+            "labels": 0,
+            "chains": 0,
+        },
+    )
+
+
+def build_network(
+    input_width: int, labels: int, chains: int, scheme: str, encoder: Optional[EncoderBuilder], dropout: float
+) -> TaggerNetwork:
+    """One chain over all labels, or one chain for each label (`labels` counts those of a single chain)."""
+    tag_scheme = TagScheme(scheme)
+    crf = LinearChainCRF(
+        tag_scheme.num_tags(labels), batch_first=True, constraints=tag_scheme.constraints(labels)
+    )
+    return TaggerNetwork(input_width, chains, crf, encoder, dropout)
+
+
+def set_labels(model: Model, labels: int, chains: int) -> None:
+    """Tell the model, before initialize, how many labels a chain has and how many chains there are."""
+    model.attrs["labels"] = labels
+    model.attrs["chains"] = chains
+
+
+def network(model: Model) -> TaggerNetwork:
+    """The torch module of a CrfTagger model. Raises ValueError before initialize."""
+    module = model.shims[0].module
+    assert isinstance(module, TaggerNetwork)
+    return module
+
+
+def init(model: Model, X: Optional[List[Doc]] = None, Y: Optional[List[Floats2d]] = None) -> None:
+    tok2vec = model.get_ref("tok2vec")
+    tok2vec.initialize(X=X)
+    width = tok2vec.maybe_get_dim("nO")
+    if width is None:
+        if not X:
+            raise ValueError("the tok2vec does not know its width: initialize it with example Docs")
+        width = get_width(tok2vec.predict(X))
+    model.shims[0].build(input_width=width, labels=model.attrs["labels"], chains=model.attrs["chains"])
+
+
+def forward(
+    model: Model[List[Doc], List[Floats2d]], docs: List[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+    vectors, backprop_vectors = model.layers[0](docs, is_train)
+    ops = model.ops
+    lengths = [len(doc) for doc in docs]
+    flat = ops.flatten(vectors)
+    shim = model.shims[0]
+    module = network(model)
+    module.train(is_train)
+    with torch.set_grad_enabled(is_train):
+        X = xp2torch(flat, requires_grad=is_train, device=shim.device)
+        if sum(lengths):
+            Y = module(X, _batches(model, docs, shim.device))
+        else:
+            Y = X.new_zeros((0, module.emission.out_features))
+    emissions = ops.unflatten(torch2xp(Y.detach(), ops=ops), lengths)
+
+    def backprop(d_emissions: List[Floats2d]) -> List[Doc]:
+        if sum(lengths):
+            Y.backward(xp2torch(ops.flatten(d_emissions), device=shim.device))
+            backprop_vectors(ops.unflatten(torch2xp(X.grad, ops=ops), lengths))
+        return docs
+
+    return emissions, backprop
+
+
+def _batches(model: Model, docs: List[Doc], device: torch.device) -> List[WindowBatch]:
+    windows = plan_windows(docs, model.attrs["window"], model.attrs["context"])
+    groups = batch_by_length([len(window) for window in windows], model.attrs["max_batch_tokens"])
+    return [_pad([windows[i] for i in group], device) for group in groups]
+
+
+def _pad(windows: List[Window], device: torch.device) -> WindowBatch:
+    starts, ends = (np.array([getattr(w, name) for w in windows])[:, None] for name in ("start", "end"))
+    first = np.array([w.context_start for w in windows])[:, None]
+    last = np.array([w.context_end for w in windows])[:, None]
+    rows = first + np.arange(int((last - first).max()))
+    mask = rows < last
+    core = (rows >= starts) & (rows < ends)
+    rows = np.where(mask, rows, first)
+    return WindowBatch(*(torch.from_numpy(array).to(device) for array in (rows, mask, core)))

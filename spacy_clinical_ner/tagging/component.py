@@ -1,0 +1,356 @@
+"""`crf_ner`: a named entity recogniser that decodes whole notes with a linear-chain CRF."""
+
+from itertools import islice
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import filter_spans
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, Optimizer, set_dropout_rate, torch2xp, xp2torch
+from thinc.types import Floats2d
+
+from spacy_clinical_ner import extensions
+from spacy_clinical_ner.layers.tag_scheme import TagScheme
+from spacy_clinical_ner.tagging.architectures import network, set_labels
+
+DEFAULT_MODEL = """
+[model]
+@architectures = "spacy-clinical-ner.CrfTagger.v1"
+scheme = "BIOES"
+window = 128
+context = 16
+dropout = 0.3
+
+[model.tok2vec]
+@architectures = "spacy.MultiHashEmbed.v2"
+width = 128
+attrs = ["NORM", "PREFIX", "SUFFIX", "SHAPE"]
+rows = [10000, 1000, 5000, 2500]
+include_static_vectors = false
+
+[model.encoder]
+@architectures = "spacy-clinical-ner.BiLSTM.v1"
+hidden_width = 128
+depth = 1
+"""
+
+
+class Mention(NamedTuple):
+    """A predicted mention: token offsets (end exclusive), label index and posterior probability."""
+
+    start: int
+    end: int
+    label: int
+    confidence: float
+
+
+@Language.factory(
+    "crf_ner",
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    default_config={
+        "model": Config().from_str(DEFAULT_MODEL)["model"],
+        "spans_key": None,
+        "overwrite": False,
+        "threshold": 0.0,
+        "recall_bias": 0.0,
+        "max_batch_tokens": 20000,
+        "scorer": {"@scorers": "spacy-clinical-ner.EntityScorer.v1"},
+    },
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+)
+def make_crf_ner(
+    nlp: Language,
+    name: str,
+    model: Model[List[Doc], List[Floats2d]],
+    spans_key: Optional[str],
+    overwrite: bool,
+    threshold: float,
+    recall_bias: float,
+    max_batch_tokens: int,
+    scorer: Optional[Callable],
+) -> "CrfEntityRecognizer":
+    """Make a `crf_ner` component.
+
+    model: a `spacy-clinical-ner.CrfTagger.v1` model.
+    spans_key: None writes `doc.ents` from one chain of tags over all labels. A name writes `doc.spans[name]` from one
+        chain for each label, so that mentions with different labels may overlap.
+    overwrite: whether entities that are already in `doc.ents` give way to predicted ones.
+    threshold: mentions whose confidence lies below it are not written (0 to 1).
+    recall_bias: taken from the score of "no mention" at every token before decoding, in nats; above 0 finds more.
+    max_batch_tokens: tokens of the notes that are held in memory at once; a longer note goes alone.
+    """
+    return CrfEntityRecognizer(
+        nlp.vocab,
+        model,
+        name,
+        spans_key=spans_key,
+        overwrite=overwrite,
+        threshold=threshold,
+        recall_bias=recall_bias,
+        max_batch_tokens=max_batch_tokens,
+        scorer=scorer,
+    )
+
+
+class CrfEntityRecognizer(TrainablePipe):
+    """Entity recogniser with a linear-chain CRF over the whole note (Lafferty et al. 2001).
+
+    Illegal tag sequences have probability zero in training and decoding. `span._.confidence` is the exact posterior
+    probability of each written mention.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[List[Doc], List[Floats2d]],
+        name: str = "crf_ner",
+        *,
+        spans_key: Optional[str] = None,
+        overwrite: bool = False,
+        threshold: float = 0.0,
+        recall_bias: float = 0.0,
+        max_batch_tokens: int = 20000,
+        scorer: Optional[Callable] = None,
+    ) -> None:
+        if not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"threshold is a probability: choose a number from 0 to 1, not {threshold}")
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.spans_key = spans_key
+        self.overwrite = overwrite
+        self.threshold = threshold
+        self.recall_bias = recall_bias
+        self.max_batch_tokens = max_batch_tokens
+        self.scheme = TagScheme(model.attrs["scheme"])
+        self.cfg: Dict[str, Any] = {"labels": [], "temperature": 1.0}
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """The labels, in the order of the model's output."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> List[str]:
+        """What `spacy init labels` stores and `initialize(labels=...)` takes."""
+        return list(self.labels)
+
+    @property
+    def temperature(self) -> float:
+        """Confidence is computed from scores divided by this; fitted by calibration, 1.0 before."""
+        return float(self.cfg["temperature"])
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        if not value > 0:
+            raise ValueError(f"a temperature must be above 0, not {value}")
+        self.cfg["temperature"] = float(value)
+
+    def add_label(self, label: str) -> int:
+        """Add a label before initialize. Returns 1 if it is new, 0 if not; raises ValueError once the model is built."""
+        if label in self.labels:
+            return 0
+        if self.model.shims[0].cfg:
+            raise ValueError(
+                f"[{self.name}] cannot learn the label '{label}' now: its output layer is already built for "
+                f"{len(self.labels)} labels. Initialize the pipeline again with all labels."
+            )
+        self.cfg["labels"].append(label)
+        return 1
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[List[str]] = None,
+    ) -> None:
+        """Collect the labels (unless given) and build the model. Raises ValueError if there is not one label."""
+        validate_get_examples(get_examples, "CrfEntityRecognizer.initialize")
+        if labels is not None:
+            found = list(labels)
+        else:
+            found = sorted({span.label_ for example in get_examples() for span in self._gold(example.reference)})
+        self.cfg["labels"] = list(dict.fromkeys([*self.cfg["labels"], *found]))
+        if not self.labels:
+            where = f"doc.spans['{self.spans_key}']" if self.spans_key else "doc.ents"
+            raise ValueError(f"[{self.name}] no labels: not one training example has a mention in {where}")
+        for label in self.labels:
+            self.vocab.strings.add(label)
+        per_label = self.spans_key is not None
+        set_labels(self.model, 1 if per_label else len(self.labels), len(self.labels) if per_label else 1)
+        sample = [example.predicted for example in islice(get_examples(), 10)]
+        self.model.initialize(X=[doc for doc in sample if len(doc)] or sample)
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Annotate a stream; a batch holds at most `batch_size` Docs and about `max_batch_tokens` tokens."""
+        handle = self.get_error_handler()
+        for docs in _batches(stream, batch_size, self.max_batch_tokens):
+            try:
+                self.set_annotations(docs, self.predict(docs))
+                yield from docs
+            except Exception as error:
+                handle(self.name, self, docs, error)
+
+    def predict(self, docs: Iterable[Doc]) -> List[List[Mention]]:
+        """The most probable mentions of each Doc (Viterbi), with their posterior probabilities, by position."""
+        docs = list(docs)
+        if not any(len(doc) for doc in docs):
+            return [[] for _ in docs]
+        emissions = self.model.predict(docs)
+        chains = self.model.attrs["chains"]
+        mentions: List[List[Mention]] = [[] for _ in docs]
+        for group in _alike([len(doc) for doc in docs], self.max_batch_tokens):
+            for row, mention in self._decode([emissions[i] for i in group]):
+                doc, chain = divmod(row, chains)
+                mentions[group[doc]].append(mention._replace(label=mention.label + chain))
+        return [sorted(found) for found in mentions]
+
+    def _decode(self, emissions: Sequence[Floats2d]) -> Iterator[Tuple[int, Mention]]:
+        """Yield (row, mention) for notes of about the same length; row = note * chains + chain."""
+        crf = network(self.model).crf
+        with torch.no_grad():
+            scores, mask = self._pad([self._tensor(array) for array in emissions])
+            if self.recall_bias:
+                scores[..., 0] -= self.recall_bias
+            paths, _ = crf.decode_tensor(scores, mask)
+            spans = self.scheme.spans(paths, mask)
+            confidence = crf.span_log_probability(scores, mask, spans, temperature=self.temperature).exp()
+        for (row, start, end, label), value in zip(spans.tolist(), confidence.clamp(0.0, 1.0).tolist()):
+            if value >= self.threshold:
+                yield row, Mention(start, end, label, value)
+
+    def set_annotations(self, docs: Iterable[Doc], scores: List[List[Mention]]) -> None:
+        """Write predicted mentions to `doc.ents` or `doc.spans[spans_key]`, and their confidence."""
+        for doc, mentions in zip(docs, scores):
+            spans = []
+            for start, end, label, confidence in mentions:
+                span = Span(doc, start, end, label=self.labels[label])
+                extensions.set_confidence(span, confidence)
+                spans.append(span)
+            if self.spans_key is not None:
+                doc.spans[self.spans_key] = SpanGroup(doc, name=self.spans_key, spans=spans)
+            elif self.overwrite or not doc.ents:
+                doc.set_ents(spans)
+            else:
+                taken = {i for entity in doc.ents for i in range(entity.start, entity.end)}
+                doc.set_ents([*doc.ents, *(s for s in spans if taken.isdisjoint(range(s.start, s.end)))])
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """One step of training on a batch. Examples whose reference has no entity annotation at all teach nothing."""
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "CrfEntityRecognizer.update")
+        examples = [eg for eg in examples if len(eg.predicted) and self._is_annotated(eg.reference)]
+        if not examples:
+            return losses
+        set_dropout_rate(self.model, drop)
+        emissions, backprop = self.model.begin_update([eg.predicted for eg in examples])
+        loss, gradient = self.get_loss(examples, emissions)
+        backprop(gradient)
+        if sgd is not None:
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def get_loss(
+        self, examples: Iterable[Example], scores: Sequence[Floats2d]
+    ) -> Tuple[float, List[Floats2d]]:
+        """Negative log-likelihood per note in nats, and its gradient with respect to the emissions.
+
+        The gradient of the CRF's own parameters is left in the torch module, for `finish_update`.
+        """
+        examples = list(examples)
+        leaves = [self._tensor(array).requires_grad_() for array in scores]
+        loss = torch.zeros(())
+        for group in _alike([len(leaf) for leaf in leaves], self.max_batch_tokens):
+            emissions, mask = self._pad([leaves[i] for i in group])
+            tags = self._gold_tags([examples[i] for i in group], mask)
+            loss = loss - network(self.model).crf(emissions, tags, mask=mask, reduction="sum")
+        loss = loss / len(examples)
+        loss.backward()
+        ops = self.model.ops
+        return float(loss), [torch2xp(leaf.grad, ops=ops) for leaf in leaves]
+
+    def _tensor(self, array: Floats2d) -> torch.Tensor:
+        return xp2torch(array, device=self.model.shims[0].device)
+
+    def _pad(self, arrays: List[torch.Tensor]) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Arrays (length, chains * tags) to scores (notes * chains, longest, tags) and their mask."""
+        chains = self.model.attrs["chains"]
+        padded = torch.nn.utils.rnn.pad_sequence(arrays, batch_first=True)
+        notes, longest, width = padded.shape
+        scores = padded.view(notes, longest, chains, width // chains).transpose(1, 2)
+        lengths = torch.tensor([len(array) for array in arrays], device=padded.device)
+        mask = torch.arange(longest, device=padded.device) < lengths.repeat_interleave(chains).unsqueeze(1)
+        return scores.reshape(notes * chains, longest, width // chains), mask
+
+    def _gold_tags(self, examples: List[Example], mask: torch.Tensor) -> torch.Tensor:
+        """(notes * chains, longest) tags of the reference, on the tokens of the predicted Docs."""
+        index = {label: i for i, label in enumerate(self.labels)}
+        chains = self.model.attrs["chains"]
+        tags = np.zeros(tuple(mask.shape), dtype="int64")
+        for number, example in enumerate(examples):
+            spans = self._gold_on_predicted(example)
+            unknown = sorted({span.label_ for span in spans} - index.keys())
+            if unknown:
+                raise ValueError(
+                    f"[{self.name}] cannot train on the label(s) {', '.join(unknown)}: the model was built for "
+                    f"{', '.join(self.labels)}. Initialize the pipeline again with all labels."
+                )
+            for chain in range(chains):
+                mine = [s for s in spans if chains == 1 or index[s.label_] == chain]
+                rows = [(s.start, s.end, 0 if chains > 1 else index[s.label_]) for s in filter_spans(mine)]
+                length = len(example.predicted)
+                tags[number * chains + chain, :length] = self.scheme.encode(rows, length)
+        return torch.from_numpy(tags).to(mask.device)
+
+    def _gold(self, doc: Doc) -> Sequence[Span]:
+        if self.spans_key is None:
+            return doc.ents
+        return list(doc.spans.get(self.spans_key, ()))
+
+    def _gold_on_predicted(self, example: Example) -> List[Span]:
+        spans = self._gold(example.reference)
+        return example.get_aligned_spans_y2x(spans, allow_overlap=self.spans_key is not None)
+
+    def _is_annotated(self, doc: Doc) -> bool:
+        if self.spans_key is None:
+            return doc.has_annotation("ENT_IOB")
+        return self.spans_key in doc.spans
+
+
+def _batches(docs: Iterable[Doc], max_docs: int, max_tokens: int) -> Iterator[List[Doc]]:
+    batch: List[Doc] = []
+    tokens = 0
+    for doc in docs:
+        if batch and (len(batch) >= max_docs or tokens + len(doc) > max_tokens):
+            yield batch
+            batch, tokens = [], 0
+        batch.append(doc)
+        tokens += len(doc)
+    if batch:
+        yield batch
+
+
+def _alike(lengths: Sequence[int], max_tokens: int) -> Iterator[List[int]]:
+    """Indices of notes of about the same length; empty notes are left out: they have nothing to decode."""
+    from spacy_clinical_ner.tagging.windows import batch_by_length
+
+    filled = [i for i, length in enumerate(lengths) if length]
+    for group in batch_by_length([lengths[i] for i in filled], max_tokens):
+        yield [filled[i] for i in group]

@@ -1,0 +1,86 @@
+"""Torch modules inside Thinc models whose size is known only once labels are."""
+
+from __future__ import annotations
+
+import contextlib
+from io import BytesIO
+from typing import Any, Callable, Dict, Iterator, Optional
+
+import srsly
+import torch
+from thinc.api import PyTorchShim, get_torch_default_device, xp2torch
+from torch import nn
+
+
+class LazyTorchShim(PyTorchShim):
+    """A PyTorchShim that builds its module from plain sizes, when initialised or when loaded, whichever comes first.
+
+    Differences from Thinc's: the sizes are stored beside the weights, so loading needs no initialisation before; weights
+    are read with `weights_only=True`; and averaged parameters (`Adam(use_averages=True)`) are really used by
+    `use_params` (Thinc stores them under the key (id, name) and looks for a string).
+
+    build: callable taking the sizes as keyword arguments and returning the module.
+    """
+
+    def __init__(self, build: Callable[..., nn.Module]) -> None:
+        super().__init__(None)
+        self._build = build
+
+    @property
+    def module(self) -> nn.Module:
+        """The module. Raises ValueError before it has been built."""
+        if self._model is None:
+            raise ValueError("the model has no labels yet: call initialize, or load a trained pipeline")
+        return self._model
+
+    def build(self, **sizes: int) -> nn.Module:
+        """Build a fresh module with these sizes on the device of the current ops."""
+        self.cfg = dict(sizes)
+        self._model = self._build(**sizes).to(get_torch_default_device())
+        return self._model
+
+    @contextlib.contextmanager
+    def use_params(self, params: Dict[Any, Any]) -> Iterator[None]:
+        """Swap in the averaged parameters of an optimizer for the time of the block."""
+        if self._model is None:
+            yield
+            return
+        swapped = {}
+        for name, parameter in self._model.named_parameters():
+            average = params.get((self.id, name))
+            if average is not None:
+                swapped[name] = parameter.data
+                parameter.data = xp2torch(average, device=parameter.device).clone()
+        try:
+            yield
+        finally:
+            for name, parameter in self._model.named_parameters():
+                if name in swapped:
+                    parameter.data = swapped[name]
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        if self._model is not None:
+            super().to_device(device_type, device_id)
+
+    def finish_update(self, optimizer: Any) -> None:
+        if self._model is not None:
+            super().finish_update(optimizer)
+
+    def to_bytes(self) -> bytes:
+        state: Optional[bytes] = None
+        if self._model is not None:
+            buffer = BytesIO()
+            torch.save(self._model.state_dict(), buffer)
+            state = buffer.getvalue()
+        return srsly.msgpack_dumps({"sizes": self.cfg, "state": state})
+
+    def from_bytes(self, data: bytes) -> "LazyTorchShim":
+        message = srsly.msgpack_loads(data)
+        if message["state"] is None:
+            self.cfg, self._model = message["sizes"], None
+            return self
+        if self._model is None or self.cfg != message["sizes"]:
+            self.build(**message["sizes"])
+        buffer = BytesIO(message["state"])
+        self.module.load_state_dict(torch.load(buffer, map_location=self.device, weights_only=True))
+        return self
