@@ -18,14 +18,17 @@ from spacy.tokens import Doc
 from spacy.util import registry
 from spacy.vocab import Vocab
 
-_HAN = "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_HAN = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
 _LETTER = rf"[^\W\d_{_HAN}]"
 _WORD = rf"{_LETTER}(?:{_LETTER}|[\u0300-\u036f])*"
 
 # A code is at most four letters before its digits: a longer word with digits behind it carries a footnote mark
 # (`metastásico12`). `x` between numbers is a sign of multiplication (`87x66mm`).
 _TOKEN = re.compile(
-    rf"[ ]|[^\S ]+|(?![xX×]\d){_LETTER}{{1,4}}\d+(?:[a-d](?!{_LETTER}))?|{_WORD}|\d+(?:[.,]\d+)*|.",
+    rf"[ ]|[^\S ]+|(?![xX×]\d){_LETTER}{{1,4}}\d+(?:[a-d](?![a-zß-öø-ÿ]))?|{_WORD}|\d+(?:[.,]\d+)*|.",
     re.DOTALL,
 )
 _NAME = "spacy-clinical-ner.ClinicalTokenizer.v1"
@@ -67,21 +70,21 @@ class ClinicalTokenizer:
         """The name and version, so that a pipeline cannot be loaded with another tokenizer by mistake."""
         return srsly.json_dumps(self._settings()).encode("utf8")
 
-    def from_bytes(self, data: bytes, **kwargs: Any) -> "ClinicalTokenizer":
+    def from_bytes(self, data: bytes, **kwargs: Any) -> ClinicalTokenizer:
         """Raises ValueError if `data` was written by another tokenizer."""
         return self._check(srsly.json_loads(data.decode("utf8")))
 
     def to_disk(self, path: Any, **kwargs: Any) -> None:
         srsly.write_json(path, self._settings())
 
-    def from_disk(self, path: Any, **kwargs: Any) -> "ClinicalTokenizer":
+    def from_disk(self, path: Any, **kwargs: Any) -> ClinicalTokenizer:
         """Raises ValueError if `path` was written by another tokenizer."""
         return self._check(srsly.read_json(path))
 
     def _settings(self) -> Dict[str, str]:
         return {"tokenizer": _NAME}
 
-    def _check(self, settings: Any) -> "ClinicalTokenizer":
+    def _check(self, settings: Any) -> ClinicalTokenizer:
         if settings != self._settings():
             raise ValueError(f"this is not a tokenizer written by {_NAME}; load the pipeline with its own config.cfg")
         return self

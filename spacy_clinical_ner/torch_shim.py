@@ -15,8 +15,8 @@ from torch import nn
 class LazyTorchShim(PyTorchShim):
     """A PyTorchShim that builds its module from plain sizes, when initialised or when loaded, whichever comes first.
 
-    Differences from Thinc's: the sizes are stored beside the weights, so loading needs no initialisation before; weights
-    are read with `weights_only=True`; and averaged parameters (`Adam(use_averages=True)`) are really used by
+    Differences from Thinc's: the sizes are stored beside the weights, so loading needs no initialisation before;
+    weights are read with `weights_only=True`; and averaged parameters (`Adam(use_averages=True)`) are really used by
     `use_params` (Thinc stores them under the key (id, name) and looks for a string).
 
     build: callable taking the sizes as keyword arguments and returning the module.
@@ -74,7 +74,7 @@ class LazyTorchShim(PyTorchShim):
             state = buffer.getvalue()
         return srsly.msgpack_dumps({"sizes": self.cfg, "state": state})
 
-    def from_bytes(self, data: bytes) -> "LazyTorchShim":
+    def from_bytes(self, data: bytes) -> LazyTorchShim:
         message = srsly.msgpack_loads(data)
         if message["state"] is None:
             self.cfg, self._model = message["sizes"], None

@@ -1,7 +1,7 @@
 """Contextual encoders: plain torch modules from (windows, length, width) to (windows, length, output_width).
 
-Every encoder takes a boolean mask (True = a token, padding on the right only), gives zeros at padding, and its result for
-a window does not depend on what the window is batched with.
+Every encoder takes a boolean mask (True = a token, padding on the right only), gives zeros at padding, and its result
+for a window does not depend on what the window is batched with.
 """
 
 from __future__ import annotations

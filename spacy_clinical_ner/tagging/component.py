@@ -17,6 +17,7 @@ from thinc.types import Floats2d
 from spacy_clinical_ner import extensions
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.tagging.architectures import network, set_labels
+from spacy_clinical_ner.tagging.windows import batch_by_length
 
 DEFAULT_MODEL = """
 [model]
@@ -153,7 +154,7 @@ class CrfEntityRecognizer(TrainablePipe):
         self.cfg["temperature"] = float(value)
 
     def add_label(self, label: str) -> int:
-        """Add a label before initialize. Returns 1 if it is new, 0 if not; raises ValueError once the model is built."""
+        """Add a label before initialize: 1 if it is new, 0 if not. Raises ValueError once the model is built."""
         if label in self.labels:
             return 0
         if self.model.shims[0].cfg:
@@ -284,7 +285,7 @@ class CrfEntityRecognizer(TrainablePipe):
         loss = loss / len(examples)
         loss.backward()
         ops = self.model.ops
-        return float(loss), [torch2xp(leaf.grad, ops=ops) for leaf in leaves]
+        return float(loss.detach()), [torch2xp(leaf.grad, ops=ops) for leaf in leaves]
 
     def _tensor(self, array: Floats2d) -> torch.Tensor:
         return xp2torch(array, device=self.model.shims[0].device)
@@ -349,8 +350,6 @@ def _batches(docs: Iterable[Doc], max_docs: int, max_tokens: int) -> Iterator[Li
 
 def _alike(lengths: Sequence[int], max_tokens: int) -> Iterator[List[int]]:
     """Indices of notes of about the same length; empty notes are left out: they have nothing to decode."""
-    from spacy_clinical_ner.tagging.windows import batch_by_length
-
     filled = [i for i, length in enumerate(lengths) if length]
     for group in batch_by_length([lengths[i] for i in filled], max_tokens):
         yield [filled[i] for i in group]

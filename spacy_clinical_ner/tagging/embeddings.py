@@ -25,7 +25,7 @@ def DistinctWords(embed: Model[List[Doc], List[Floats2d]]) -> Model[List[Doc], L
 def init(model: Model, X=None, Y=None) -> None:
     embed = model.layers[0]
     embed.initialize(X=X, Y=Y)
-    if model.has_dim("nO") is None and embed.has_dim("nO"):
+    if not model.has_dim("nO") and embed.has_dim("nO"):
         model.set_dim("nO", embed.get_dim("nO"))
 
 
