@@ -31,9 +31,7 @@ def read_document(
         document = parse_standoff(name, text, "")
         document.audit.has_ann = False
         return document
-    return parse_standoff(
-        name, text, _read(ann_path), path=ann_path, on_error=on_error, text_mismatch=text_mismatch
-    )
+    return parse_standoff(name, text, _read(ann_path), path=ann_path, on_error=on_error, text_mismatch=text_mismatch)
 
 
 def list_notes(folder: Union[str, Path]) -> List[Path]:
@@ -82,12 +80,16 @@ def read_folder(
 def write_document(document: BratDocument, path_to_txt: Union[str, Path]) -> None:
     """Write the note to `path_to_txt` and its annotations to the .ann beside it; nothing is translated.
 
-    Raises ValueError if the path does not end in .txt.
+    Raises InputError for annotations that the format cannot hold (a label with a space, say), before anything is
+    written, and ValueError if the path does not end in .txt.
     """
     path = Path(path_to_txt)
+    ann_path = path.with_suffix(".ann")
     if path.suffix != ".txt":
         raise ValueError(f"the path of a note ends in .txt: {path}")
-    for target, content in ((path, document.text), (path.with_suffix(".ann"), document.standoff())):
+    standoff = document.standoff()
+    parse_standoff(document.name, document.text, standoff, path=ann_path, text_mismatch="error")
+    for target, content in ((path, document.text), (ann_path, standoff)):
         with replacing(target) as temporary:
             temporary.write_bytes(content.encode("utf8"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict, deque
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Tuple, Union
+from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 from spacy_clinical_ner.brat.document import (
     DROPPED,
@@ -48,7 +48,14 @@ _MAY_POINT_TO = {"R": "TE", "E": "TE", "A": "TER", "M": "TER", "*": "TE", "N": "
 
 
 class _Malformed(ValueError):
-    """A line that cannot be kept. The message says why without quoting the line."""
+    """A line that cannot be kept: the reason, by which the audit counts, and the same said of this very line.
+
+    Neither quotes the line, which may hold note text.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail or reason)
+        self.reason = reason
 
 
 def parse_standoff(
@@ -78,10 +85,10 @@ def parse_standoff(
     lines: List[Annotation] = []
     ids = set()
 
-    def drop(number: int, kind: str, label: str, reason: str) -> None:
+    def drop(number: int, kind: str, label: str, error: _Malformed) -> None:
         if on_error == "raise":
-            raise InputError(path, number, reason)
-        states[number] = LineState(number, kind, label, DROPPED, reason)
+            raise InputError(path, number, str(error)) from None
+        states[number] = LineState(number, kind, label, DROPPED, error.reason)
 
     for number, row in enumerate(rows, start=1):
         if not row.strip(" \t\r"):
@@ -92,9 +99,9 @@ def parse_standoff(
             if repair == TEXT_REWRITTEN and text_mismatch == "error":
                 raise _Malformed("mention text differs from the document at its offsets")
             if annotation.id in ids:
-                raise _Malformed(f"duplicate id {annotation.id}")
+                raise _Malformed("duplicate id", f"duplicate id {annotation.id}")
         except _Malformed as error:
-            drop(number, kind, "", str(error))
+            drop(number, kind, "", error)
             continue
         if kind != "*":
             ids.add(annotation.id)
@@ -102,9 +109,9 @@ def parse_standoff(
         states[number] = LineState(number, kind, annotation.label, REPAIRED if repair else KEPT, repair)
 
     fallen = set()
-    for annotation, reason in _dangling(lines):
+    for annotation, broken in dangling(lines):
         fallen.add(annotation.line)
-        drop(annotation.line, annotation.id[0], annotation.label, reason)
+        drop(annotation.line, annotation.id[0], annotation.label, broken)
     by_kind: Dict[type, List] = defaultdict(list)
     for annotation in lines:
         if annotation.line not in fallen:
@@ -138,40 +145,49 @@ def references(annotation: Annotation) -> Tuple[str, ...]:
     return (annotation.target,)
 
 
-def _dangling(lines: List[Annotation]) -> List[Tuple[Annotation, str]]:
-    """Lines that point to nothing, and in turn the lines that point to those, each with the reason."""
+def dangling(lines: Sequence[Annotation]) -> List[Tuple[Annotation, _Malformed]]:
+    """Lines that point to nothing, and in turn the lines that point to those, in file order, each with the reason.
+
+    Linear in the number of references. Lines are told apart by their line numbers.
+    """
     known = {line.id for line in lines}
     needed_by: Dict[str, List[Annotation]] = defaultdict(list)
     queue = deque(lines)
     for line in lines:
         for target in references(line):
             needed_by[target].append(line)
-    fallen: Dict[int, Tuple[Annotation, str]] = {}
+    fallen: Dict[int, Tuple[Annotation, _Malformed]] = {}
     while queue:
         line = queue.popleft()
-        reason = _broken_reference(line, known)
-        if reason and line.line not in fallen:
-            fallen[line.line] = (line, reason)
+        error = _broken_reference(line, known)
+        if error and line.line not in fallen:
+            fallen[line.line] = (line, error)
             if line.id != "*":
                 known.discard(line.id)
                 queue.extend(needed_by[line.id])
     return sorted(fallen.values(), key=lambda pair: pair[0].line)
 
 
-def _broken_reference(annotation: Annotation, known: set) -> str:
+def _broken_reference(annotation: Annotation, known: Set[str]) -> Optional[_Malformed]:
     kind = annotation.id[0]
     name = _NAMES[kind]
     for position, target in enumerate(references(annotation)):
+        is_trigger = kind == "E" and position == 0
         if not _ID.fullmatch(target) or target == "*":
-            return f"{name} {annotation.id} points to something that is not an id"
-        if kind == "E" and position == 0:
-            if target[0] != "T":
-                return f"trigger {target} of event {annotation.id} is not a mention (T line)"
-        elif target[0] not in _MAY_POINT_TO[kind]:
-            return f"{name} {annotation.id} points to {target}, which is a {_NAMES[target[0]]}"
+            return _Malformed(f"the {name} points to something that is not an id")
+        if target[0] not in ("T" if is_trigger else _MAY_POINT_TO[kind]):
+            role = "trigger" if is_trigger else "target"
+            wrong = _NAMES[target[0]]
+            return _Malformed(
+                f"the {role} of the {name} cannot be of kind {wrong}",
+                f"{name} {annotation.id} points to {target}: its {role} cannot be of kind {wrong}",
+            )
         if target not in known:
-            return f"{name} {annotation.id} points to {target}, which no line defines"
-    return ""
+            return _Malformed(
+                f"the {name} points to an id that no line defines",
+                f"{name} {annotation.id} points to {target}, which no line defines",
+            )
+    return None
 
 
 def _parse_line(row: str, number: int, text: str) -> Tuple[Annotation, str]:
@@ -221,13 +237,14 @@ def _parse_fragment(part: str, text: str) -> Tuple[int, int]:
         raise _Malformed("an offset of the mention is not a whole number")
     start, end = int(offsets[0]), int(offsets[1])
     if start < 0:
-        raise _Malformed(f"offset {start} lies before the start of the text")
+        raise _Malformed("negative offset", f"negative offset {start}")
     if end < start:
-        raise _Malformed(f"end offset {end} lies before start offset {start}")
+        raise _Malformed("end before start", f"end offset {end} lies before start offset {start}")
     if end == start:
-        raise _Malformed(f"empty mention: start and end offset are both {start}")
+        raise _Malformed("empty mention", f"empty mention: start and end offset are both {start}")
     if end > len(text):
-        raise _Malformed(f"offset {end} lies beyond the text, which has {len(text)} characters")
+        detail = f"offset {end} lies beyond the text, which has {len(text)} characters"
+        raise _Malformed("offset beyond the text", detail)
     return start, end
 
 
@@ -236,7 +253,7 @@ def _parse_relation(id: str, rest: str, number: int) -> RelationLine:
     label, *arguments = _fields(data)
     _check_label(label)
     if len(arguments) != 2:
-        raise _Malformed(f"relation {id} has {len(arguments)} arguments instead of two")
+        raise _Malformed("a relation has two arguments", f"relation {id} has {len(arguments)} arguments, not two")
     first, second = (_parse_pair(argument, "relation") for argument in arguments)
     return RelationLine(id, label, (first, second), number, trailing)
 
@@ -245,7 +262,7 @@ def _parse_event(id: str, rest: str, number: int) -> Event:
     data, trailing = _split_trailing(rest)
     first, *others = _fields(data)
     if ":" not in first:
-        raise _Malformed(f"event {id} has no trigger: TYPE:ID expected")
+        raise _Malformed("event without a trigger: TYPE:ID expected")
     label, trigger = _parse_pair(first, "event")
     arguments = tuple(_parse_pair(argument, "event") for argument in others)
     return Event(id, label, trigger, arguments, number, trailing)
@@ -256,7 +273,7 @@ def _parse_attribute(id: str, rest: str, number: int) -> Attribute:
     label, *others = _fields(data, most=3)
     _check_label(label)
     if not others:
-        raise _Malformed(f"attribute {id} has no target")
+        raise _Malformed("attribute without a target")
     return Attribute(id, label, others[0], others[1] if len(others) > 1 else None, number, trailing)
 
 
@@ -274,12 +291,12 @@ def _parse_normalization(id: str, rest: str, number: int) -> Normalization:
     label, *others = _fields(data)
     _check_label(label)
     if not others:
-        raise _Malformed(f"normalization {id} has no target")
+        raise _Malformed("normalization without a target")
     if len(others) != 2:
-        raise _Malformed(f"normalization {id} needs one reference RESOURCE:ID")
+        raise _Malformed("a normalization has one reference RESOURCE:ID")
     resource, _, entry = others[1].partition(":")
     if not resource or not entry:
-        raise _Malformed(f"the reference of normalization {id} is not RESOURCE:ID")
+        raise _Malformed("the reference of a normalization is RESOURCE:ID")
     return Normalization(id, label, others[0], others[1], text, number, trailing)
 
 
@@ -288,7 +305,7 @@ def _parse_note(id: str, rest: str, number: int) -> Note:
     label, *others = _fields(data)
     _check_label(label)
     if len(others) != 1:
-        raise _Malformed(f"note {id} needs one target")
+        raise _Malformed("a note has one target")
     return Note(id, label, others[0], text, number, trailing)
 
 
@@ -332,5 +349,5 @@ def _parse_pair(argument: str, name: str) -> Tuple[str, str]:
     """(name, id) of `Name:ID`. The last colon parts them: labels may hold colons, ids never do."""
     role, _, target = argument.rpartition(":")
     if not role or not target:
-        raise _Malformed(f"an argument of the {name} is not NAME:ID")
+        raise _Malformed(f"each argument of the {name} is NAME:ID")
     return role, target

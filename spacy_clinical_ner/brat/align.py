@@ -1,0 +1,281 @@
+"""From character offsets to tokens: which mentions a Doc can show, and what the choices behind that cost.
+
+Nothing is thrown away here: every mention gets an outcome, so that what a policy hides can be counted.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from dataclasses import dataclass
+from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
+
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from spacy_clinical_ner.brat.document import (
+    DROPPED,
+    KEPT,
+    REPAIRED,
+    BratDocument,
+    Entity,
+    Fragment,
+    RelationLine,
+)
+
+OVERLAP = ("longest", "first", "shortest")
+MISALIGNED = ("split", "expand", "contract", "drop")
+DISCONTINUOUS = ("outer", "first", "longest", "skip")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How mentions become spans of tokens.
+
+    overlap: which of overlapping mentions `doc.ents` shows: "longest", "first" or "shortest". Ties go to the one
+        that begins first, then to the longer one, then to the one that stands first in the file.
+    misaligned: a mention that begins or ends inside a token: "split" the token there, "expand" to whole tokens,
+        "contract" to whole tokens, or "drop" the mention.
+    discontinuous: what of a mention in several pieces is shown: the "outer" extent, the "first" or the "longest"
+        piece, or nothing ("skip").
+    trim_whitespace: take white space off the edges of mentions, as spaCy's own `ner` needs (it fails with E024).
+
+    Raises ValueError for an unknown choice.
+    """
+
+    overlap: str = "longest"
+    misaligned: str = "split"
+    discontinuous: str = "outer"
+    trim_whitespace: bool = False
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("overlap", OVERLAP),
+            ("misaligned", MISALIGNED),
+            ("discontinuous", DISCONTINUOUS),
+        ):
+            if getattr(self, name) not in choices:
+                expected = ", ".join(choices)
+                raise ValueError(f"{name} is one of {expected}, not {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class MentionOutcome:
+    """What the Doc shows of one mention.
+
+    state, reason: "kept" exactly, "repaired" (how) to another extent, or "dropped" (why): not shown at all.
+    extent: (start, end) characters shown, None if dropped. tokens: the same in tokens of `Alignment.doc`.
+    misaligned: the tokenizer has no boundary where the extent begins or ends, so no model can find it exactly.
+    hidden: why it is shown in the spans group but not in `doc.ents`; "" if it is in `doc.ents` or dropped.
+    """
+
+    entity: Entity
+    state: str
+    reason: str = ""
+    extent: Optional[Fragment] = None
+    tokens: Optional[Tuple[int, int]] = None
+    misaligned: bool = False
+    hidden: str = ""
+
+    @property
+    def in_ents(self) -> bool:
+        return self.tokens is not None and not self.hidden
+
+
+@dataclass(frozen=True)
+class RelationOutcome:
+    """Whether the Doc shows a relation (between the mentions `head` and `tail`, triggers for events) or why not."""
+
+    relation: RelationLine
+    state: str
+    reason: str
+    head: Entity
+    tail: Entity
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A Doc with nothing but tokens, and an outcome for every mention and relation, in file order."""
+
+    doc: Doc
+    mentions: List[MentionOutcome]
+    relations: List[RelationOutcome]
+
+    def counts(self) -> Dict[str, int]:
+        """Mentions per state; the three sum to the number of mentions."""
+        counter = Counter(outcome.state for outcome in self.mentions)
+        return {state: counter[state] for state in (KEPT, REPAIRED, DROPPED)}
+
+
+def align(nlp: Language, document: BratDocument, policy: Policy = Policy()) -> Alignment:
+    """Tokenise a note and find the tokens of its mentions.
+
+    Raises ValueError if the tokenizer of `nlp` changes the text.
+    """
+    # Not nlp.make_doc, which refuses notes longer than nlp.max_length: that limit protects the parser, not us.
+    doc = nlp.tokenizer(document.text)
+    if doc.text != document.text:
+        raise ValueError(f"the tokenizer changed the text of {document.name}: offsets would no longer fit")
+    extents = [_extent(entity, document.text, policy) for entity in document.entities]
+    starts, ends = _boundaries(doc)
+    misaligned = [extent is not None and not _fits(extent, starts, ends) for extent, _ in extents]
+    if policy.misaligned == "split" and any(misaligned):
+        crooked = [extent for (extent, _), bad in zip(extents, misaligned) if extent and bad]
+        doc = split_tokens(doc, {start for start, _ in crooked}, {end for _, end in crooked})
+        starts, ends = _boundaries(doc)
+    grid = (starts, ends, sorted(starts), sorted(ends))
+    outcomes = [
+        _outcome(entity, extent, reason, bad, grid, policy.misaligned)
+        for entity, (extent, reason), bad in zip(document.entities, extents, misaligned)
+    ]
+    mentions = _choose_flat(outcomes, len(doc), policy.overlap)
+    return Alignment(doc, mentions, _relation_outcomes(document, mentions))
+
+
+def split_tokens(doc: Doc, starts: Set[int], ends: Set[int]) -> Doc:
+    """The same text with token boundaries wherever a mention starts or ends (character offsets).
+
+    A single space between words is no token in spaCy; it becomes one where a mention starts or ends with it.
+    """
+    cuts = sorted(starts | ends)
+    words: List[str] = []
+    spaces: List[bool] = []
+    norms: Dict[int, str] = {}
+    for token in doc:
+        start, end = token.idx, token.idx + len(token)
+        inner = cuts[bisect_right(cuts, start) : bisect_left(cuts, end)]
+        if not inner:
+            norms[len(words)] = token.norm_
+        edges = [start, *inner, end]
+        words.extend(doc.text[a:b] for a, b in zip(edges, edges[1:]))
+        spaces.extend(False for _ in inner)
+        lone_space = bool(token.whitespace_) and (end in starts or end + 1 in ends)
+        spaces.append(bool(token.whitespace_) and not lone_space)
+        if lone_space:
+            words.append(" ")
+            spaces.append(False)
+    result = Doc(doc.vocab, words=words, spaces=spaces)
+    copy_norms(result, norms)
+    return result
+
+
+def copy_norms(doc: Doc, norms: Dict[int, str]) -> None:
+    """Give tokens the norm that a tokenizer exception gave them, which models see as a feature."""
+    for index, norm in norms.items():
+        if doc[index].norm_ != norm:
+            doc[index].norm_ = norm
+
+
+def _extent(entity: Entity, text: str, policy: Policy) -> Tuple[Optional[Fragment], str]:
+    """The characters of a mention that are to be shown, and how they differ from the mention."""
+    start, end, reasons = entity.start, entity.end, []
+    if entity.is_discontinuous:
+        if policy.discontinuous == "skip":
+            return None, "discontinuous: skipped"
+        if policy.discontinuous == "first":
+            start, end = entity.pieces[0]
+        elif policy.discontinuous == "longest":
+            start, end = max(entity.pieces, key=lambda piece: piece[1] - piece[0])
+        reasons.append(
+            f"discontinuous: {policy.discontinuous} {'extent' if policy.discontinuous == 'outer' else 'piece'}"
+        )
+    if policy.trim_whitespace:
+        shown = text[start:end]
+        if shown.isspace():
+            return None, "nothing but white space"
+        trimmed = start + len(shown) - len(shown.lstrip()), end - len(shown) + len(shown.rstrip())
+        if trimmed != (start, end):
+            start, end = trimmed
+            reasons.append("white space trimmed from the edges")
+    return (start, end), "; ".join(reasons)
+
+
+def _boundaries(doc: Doc) -> Tuple[Dict[int, int], Dict[int, int]]:
+    """Token index by first character, and index after the token by the character after its last one."""
+    starts = {token.idx: token.i for token in doc}
+    ends = {token.idx + len(token): token.i + 1 for token in doc}
+    return starts, ends
+
+
+def _fits(extent: Fragment, starts: Dict[int, int], ends: Dict[int, int]) -> bool:
+    return extent[0] in starts and extent[1] in ends
+
+
+def _outcome(
+    entity: Entity,
+    extent: Optional[Fragment],
+    reason: str,
+    misaligned: bool,
+    grid: Tuple[Dict[int, int], Dict[int, int], Sequence[int], Sequence[int]],
+    policy: str,
+) -> MentionOutcome:
+    if extent is None:
+        return MentionOutcome(entity, DROPPED, reason)
+    starts, ends, firsts, lasts = grid
+    if _fits(extent, starts, ends):
+        tokens = (starts[extent[0]], ends[extent[1]])
+        return MentionOutcome(entity, REPAIRED if reason else KEPT, reason, extent, tokens, misaligned)
+    if policy == "drop":
+        return MentionOutcome(entity, DROPPED, "begins or ends inside a token", misaligned=True)
+    if policy == "expand":
+        tokens = (bisect_right(lasts, extent[0]), bisect_left(firsts, extent[1]))
+        how, none = "expanded to whole tokens", "no token to expand to"
+    else:
+        tokens = (bisect_left(firsts, extent[0]), bisect_right(lasts, extent[1]))
+        how, none = "contracted to whole tokens", "no whole token inside"
+    if tokens[0] >= tokens[1]:
+        return MentionOutcome(entity, DROPPED, none, misaligned=True)
+    shown = (firsts[tokens[0]], lasts[tokens[1] - 1])
+    reasons = "; ".join(filter(None, (reason, how)))
+    return MentionOutcome(entity, REPAIRED, reasons, shown, tokens, True)
+
+
+def _choose_flat(outcomes: Sequence[MentionOutcome], n_tokens: int, overlap: str) -> List[MentionOutcome]:
+    """Mark the mentions that `doc.ents` cannot show because a preferred one takes their tokens."""
+
+    def rank(index: int) -> Tuple[int, ...]:
+        start, end = outcomes[index].extent or (0, 0)
+        length = end - start
+        leading = {"longest": -length, "first": start, "shortest": length}[overlap]
+        return (leading, start, -length, index)
+
+    chosen = list(outcomes)
+    taken = bytearray(n_tokens)
+    seen: Set[Tuple[str, Fragment]] = set()
+    for index in sorted((i for i, outcome in enumerate(outcomes) if outcome.tokens), key=rank):
+        outcome = outcomes[index]
+        assert outcome.tokens is not None and outcome.extent is not None
+        first, last = outcome.tokens
+        key = (outcome.entity.label, outcome.extent)
+        if key in seen:
+            chosen[index] = _hide(outcome, "same label and offsets as another mention")
+        elif any(taken[first:last]):
+            chosen[index] = _hide(outcome, "overlaps another mention")
+        else:
+            taken[first:last] = b"\1" * (last - first)
+        seen.add(key)
+    return chosen
+
+
+def _hide(outcome: MentionOutcome, why: str) -> MentionOutcome:
+    return MentionOutcome(
+        outcome.entity,
+        outcome.state,
+        outcome.reason,
+        outcome.extent,
+        outcome.tokens,
+        outcome.misaligned,
+        why,
+    )
+
+
+def _relation_outcomes(document: BratDocument, mentions: Iterable[MentionOutcome]) -> List[RelationOutcome]:
+    by_id = document.mentions()
+    shown = {outcome.entity.id for outcome in mentions if outcome.tokens}
+    outcomes = []
+    for relation in document.relations:
+        head, tail = by_id[relation.head], by_id[relation.tail]
+        whole = head.id in shown and tail.id in shown
+        reason = "" if whole else "one of its mentions is not shown"
+        outcomes.append(RelationOutcome(relation, KEPT if whole else DROPPED, reason, head, tail))
+    return outcomes
