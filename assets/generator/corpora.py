@@ -1,0 +1,105 @@
+"""Which corpora there are, how large, and what is done to which of their notes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Callable, Dict, Iterator, Tuple
+
+from generator import disturb
+from generator.derive import HELD_OUT_SHARE, derive
+from generator.drafts import Draft
+from generator.grammar import Grammar, load_grammar
+
+Disturbance = Callable[[Draft, Random], None]
+
+GRAMMARS = Path(__file__).parent / "grammars"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """stem: file names are stem-001 and so on. disturbances: by number of the note, counted from 1 in each split."""
+
+    name: str
+    stem: str
+    sizes: Dict[str, int]
+    disturbances: Dict[int, Tuple[Disturbance, ...]]
+    misspelt: float
+
+    def grammar(self) -> Grammar:
+        return load_grammar(GRAMMARS / f"{self.name}.grammar")
+
+    def drafts(self, split: str, seed: int) -> Iterator[Tuple[str, Draft]]:
+        """The notes of a split with their file names; every note has a generator of random numbers of its own.
+
+        The last note of a split is about something else and has no mentions.
+        """
+        grammar = self.grammar()
+        size = self.sizes[split]
+        held_out = 0.0 if split == "train" else HELD_OUT_SHARE
+        for number in range(1, size + 1):
+            random = Random(f"{seed}/{self.name}/{split}/{number}")
+            draft = derive(grammar, random, held_out=held_out, slot="note" if number < size else "blank")
+            if self.misspelt:
+                disturb.misspell(draft, random, self.misspelt)
+            for disturbance in self.disturbances.get(number, ()):
+                disturbance(draft, random)
+            yield f"{self.stem}-{number:03}", draft
+
+    def raw(self, count: int, seed: int) -> Iterator[Tuple[str, str]]:
+        """Unannotated notes, which take all words and templates alike, held out or not."""
+        grammar = self.grammar()
+        for number in range(1, count + 1):
+            random = Random(f"{seed}/{self.name}/raw/{number}")
+            draft = derive(grammar, random, held_out=None)
+            disturb.misspell(draft, random, self.misspelt)
+            yield f"{self.stem}-{number:03}", draft.text
+
+
+_EUROPEAN = {
+    1: (disturb.run_together,),
+    2: (disturb.carriage_returns,),
+    3: (disturb.byte_order_mark,),
+    4: (disturb.odd_spaces,),
+    5: (disturb.odd_spaces, disturb.no_final_newline),
+    6: (disturb.carriage_returns, disturb.byte_order_mark),
+    7: (disturb.run_together, disturb.no_final_newline),
+}
+_CHINESE = {
+    1: (disturb.wrap,),
+    2: (disturb.wrap, disturb.carriage_returns),
+    3: (disturb.byte_order_mark,),
+    4: (disturb.odd_spaces,),
+    5: (disturb.wrap, disturb.odd_spaces, disturb.no_final_newline),
+    6: (disturb.wrap, disturb.carriage_returns, disturb.byte_order_mark),
+    **{number: (disturb.wrap,) for number in range(8, 40, 4)},
+}
+
+CORPORA = (
+    Corpus("cantemist", "nota", {"train": 60, "dev": 20, "test": 20}, _EUROPEAN, misspelt=0.012),
+    #     Corpus("maccrobat", "case", {"train": 40, "dev": 12, "test": 12}, _EUROPEAN, misspelt=0.004),
+    #     Corpus("diabetes", "bingli", {"train": 40, "dev": 12, "test": 12}, _CHINESE, misspelt=0.0),
+    #     Corpus("coronary", "guanmai", {"train": 40, "dev": 12, "test": 12}, _CHINESE, misspelt=0.0),
+)
+RAW_CORPUS, RAW_LANGUAGE, RAW_NOTES = CORPORA[0], "es", 150
+
+
+def write_sample(output: Path, seed: int) -> int:
+    """Write all corpora below `output`/sample and return the number of notes."""
+    written = 0
+    for corpus in CORPORA:
+        events = corpus.grammar().setting("events")
+        for split in corpus.sizes:
+            folder = output / "sample" / corpus.name / split
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, draft in corpus.drafts(split, seed):
+                (folder / f"{name}.txt").write_bytes(draft.text.encode("utf8"))
+                (folder / f"{name}.ann").write_bytes(draft.standoff(events).encode("utf8"))
+                written += 1
+    folder = output / "sample" / "raw" / RAW_LANGUAGE
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in RAW_CORPUS.raw(RAW_NOTES, seed):
+        (folder / f"{name}.txt").write_bytes(text.encode("utf8"))
+        written += 1
+    return written
