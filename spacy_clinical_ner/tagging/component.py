@@ -177,7 +177,7 @@ class CrfEntityRecognizer(TrainablePipe):
         if labels is not None:
             found = list(labels)
         else:
-            found = sorted({span.label_ for example in get_examples() for span in self._gold(example.reference)})
+            found = sorted({span.label_ for example in get_examples() for span in self.gold_spans(example.reference)})
         self.cfg["labels"] = list(dict.fromkeys([*self.cfg["labels"], *found]))
         if not self.labels:
             where = f"doc.spans['{self.spans_key}']" if self.spans_key else "doc.ents"
@@ -204,13 +204,16 @@ class CrfEntityRecognizer(TrainablePipe):
         docs = list(docs)
         if not any(len(doc) for doc in docs):
             return [[] for _ in docs]
-        emissions = self.model.predict(docs)
+        return self.decode(self.model.predict(docs))
+
+    def decode(self, emissions: Sequence[Floats2d]) -> List[List[Mention]]:
+        """Mentions of notes from their emissions, one array (length, chains * tags) a note, by position."""
         chains = self.model.attrs["chains"]
-        mentions: List[List[Mention]] = [[] for _ in docs]
-        for group in _alike([len(doc) for doc in docs], self.max_batch_tokens):
+        mentions: List[List[Mention]] = [[] for _ in emissions]
+        for group in _alike([len(array) for array in emissions], self.max_batch_tokens):
             for row, mention in self._decode([emissions[i] for i in group]):
-                doc, chain = divmod(row, chains)
-                mentions[group[doc]].append(mention._replace(label=mention.label + chain))
+                note, chain = divmod(row, chains)
+                mentions[group[note]].append(mention._replace(label=mention.label + chain))
         return [sorted(found) for found in mentions]
 
     def _decode(self, emissions: Sequence[Floats2d]) -> Iterator[Tuple[int, Mention]]:
@@ -320,13 +323,14 @@ class CrfEntityRecognizer(TrainablePipe):
                 tags[number * chains + chain, :length] = self.scheme.encode(rows, length)
         return torch.from_numpy(tags).to(mask.device)
 
-    def _gold(self, doc: Doc) -> Sequence[Span]:
+    def gold_spans(self, doc: Doc) -> Sequence[Span]:
+        """The mentions of a reference Doc that this component learns: `doc.ents` or `doc.spans[spans_key]`."""
         if self.spans_key is None:
             return doc.ents
         return list(doc.spans.get(self.spans_key, ()))
 
     def _gold_on_predicted(self, example: Example) -> List[Span]:
-        spans = self._gold(example.reference)
+        spans = self.gold_spans(example.reference)
         return example.get_aligned_spans_y2x(spans, allow_overlap=self.spans_key is not None)
 
     def _is_annotated(self, doc: Doc) -> bool:

@@ -1,0 +1,174 @@
+"""Making `span._.confidence` mean what it says: temperature scaling, and how to measure whether it worked.
+
+Guo et al. 2017, "On Calibration of Modern Neural Networks": scores are divided by one temperature, chosen on held-out
+notes. Here the whole chain is tempered (emissions and transitions), so the confidence stays an exact posterior of a CRF
+and the best path does not change.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.training import Example
+from spacy.util import minibatch
+from thinc.types import Floats2d
+
+from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
+
+BINS = 15
+_LOWEST, _HIGHEST = 0.05, 20.0
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far confidence is from the share of right mentions, over `mentions` predicted mentions.
+
+    ece: expected calibration error over equal-width bins, 0 to 1 (Guo et al. 2017, Eq. 3).
+    log_loss: mean negative log-likelihood of right and wrong under the confidence, nats.
+    accuracy, confidence, count: one value a bin; nan where a bin is empty.
+    """
+
+    mentions: int
+    ece: float
+    log_loss: float
+    accuracy: list[float]
+    confidence: list[float]
+    count: list[int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: empty bins become None."""
+        row = asdict(self)
+        for name in ("accuracy", "confidence"):
+            row[name] = [None if math.isnan(value) else value for value in row[name]]
+        return row
+
+
+def reliability(confidence: Sequence[float], correct: Sequence[bool], bins: int = BINS) -> Reliability:
+    """Bin mentions by confidence. Raises ValueError for lengths that differ or no mention at all."""
+    p = np.asarray(confidence, dtype="float64")
+    right = np.asarray(correct, dtype="float64")
+    if p.shape != right.shape or not p.size:
+        raise ValueError(f"need as many confidences as outcomes, and one at least: {p.size} and {right.size}")
+    which = np.clip((p * bins).astype(int), 0, bins - 1)
+    count = np.bincount(which, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        accuracy = np.bincount(which, weights=right, minlength=bins) / count
+        mean = np.bincount(which, weights=p, minlength=bins) / count
+    filled = count > 0
+    ece = float(np.sum(count[filled] * np.abs(accuracy - mean)[filled]) / p.size)
+    return Reliability(p.size, ece, _log_loss(p, right), accuracy.tolist(), mean.tolist(), count.tolist())
+
+
+def _log_loss(p: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    p = np.clip(p, 1e-12, 1 - 1e-12)
+    return float(-np.mean(right * np.log(p) + (1 - right) * np.log1p(-p)))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted temperature, with the reliability on the notes it was fitted on before (at the old one) and after."""
+
+    temperature: float
+    before: Reliability
+    after: Reliability
+
+
+class CalibrationSet:
+    """Notes with gold mentions whose emissions are computed once, so that many temperatures can be tried.
+
+    examples: their predicted Docs are run through the pipeline's components before `pipe` by the caller, if it listens
+        to any. A predicted mention is right if its label and character offsets are those of a gold mention.
+    """
+
+    def __init__(self, pipe: CrfEntityRecognizer, examples: Iterable[Example], batch_size: int = 16) -> None:
+        self.pipe = pipe
+        self._notes: list[tuple[Floats2d, list[tuple[int, int]], set[tuple[int, int, str]]]] = []
+        for batch in minibatch(examples, batch_size):
+            for example, emissions in zip(batch, pipe.model.predict([eg.predicted for eg in batch])):
+                offsets = [(token.idx, token.idx + len(token)) for token in example.predicted]
+                gold = {(s.start_char, s.end_char, s.label_) for s in pipe.gold_spans(example.reference)}
+                self._notes.append((emissions, offsets, gold))
+
+    def outcomes(self, temperature: float) -> tuple[list[float], list[bool]]:
+        """Confidence of each predicted mention at this temperature, and whether the mention is right."""
+        pipe = self.pipe
+        kept = pipe.temperature, pipe.threshold
+        pipe.temperature, pipe.threshold = temperature, 0.0
+        try:
+            decoded = pipe.decode([emissions for emissions, _, _ in self._notes])
+        finally:
+            pipe.temperature, pipe.threshold = kept
+        confidence, correct = [], []
+        for mentions, (_, offsets, gold) in zip(decoded, self._notes):
+            for mention in mentions:
+                start, end = offsets[mention.start][0], offsets[mention.end - 1][1]
+                confidence.append(mention.confidence)
+                correct.append((start, end, pipe.labels[mention.label]) in gold)
+        return confidence, correct
+
+    def reliability(self, temperature: float) -> Reliability:
+        """Raises ClinicalNerError if nothing was predicted."""
+        confidence, correct = self.outcomes(temperature)
+        if not confidence:
+            raise ClinicalNerError("the pipeline finds no mention in these notes: there is nothing to calibrate")
+        return reliability(confidence, correct)
+
+    def fit(self, tolerance: float = 0.005) -> Calibration:
+        """The temperature of least log loss, by golden-section search over its logarithm; stored in the component.
+
+        tolerance: of the logarithm of the temperature.
+        """
+        before = self.reliability(self.pipe.temperature)
+        low, high = math.log(_LOWEST), math.log(_HIGHEST)
+        ratio = (math.sqrt(5) - 1) / 2
+        inner = [high - ratio * (high - low), low + ratio * (high - low)]
+        losses = [self.reliability(math.exp(x)).log_loss for x in inner]
+        while high - low > tolerance:
+            if losses[0] < losses[1]:
+                high = inner[1]
+                inner = [high - ratio * (high - low), inner[0]]
+                losses = [self.reliability(math.exp(inner[0])).log_loss, losses[0]]
+            else:
+                low = inner[0]
+                inner = [inner[1], low + ratio * (high - low)]
+                losses = [losses[1], self.reliability(math.exp(inner[1])).log_loss]
+        temperature = math.exp((low + high) / 2)
+        self.pipe.temperature = temperature
+        return Calibration(temperature, before, self.reliability(temperature))
+
+
+def plot_reliability(path: Path, curves: dict[str, Reliability]) -> None:
+    """A reliability diagram as PNG: accuracy over confidence for each named curve, and the mentions in each bin.
+
+    Raises ClinicalNerError if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ClinicalNerError(
+            "plots need matplotlib: pip install 'spacy-clinical-ner[plots]'"
+        ) from None
+    figure = Figure(figsize=(5, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
+    upper.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfectly calibrated")
+    for name, curve in curves.items():
+        x, y = np.array(curve.confidence), np.array(curve.accuracy)
+        (line,) = upper.plot(x, y, marker="o", markersize=4, label=f"{name} (ECE {curve.ece:.3f})")
+        edges = np.linspace(0, 1, len(curve.count) + 1)
+        lower.stairs(curve.count, edges, color=line.get_color())
+    upper.set_ylabel("share of mentions that are right")
+    upper.set_ylim(0, 1.02)
+    upper.legend(loc="upper left", frameon=False)
+    lower.set_yscale("symlog")
+    lower.set_ylabel("mentions")
+    lower.set_xlabel("confidence")
+    lower.set_xlim(0, 1)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
