@@ -70,8 +70,10 @@ class LogMessages:
         for t in range(1, len(emissions)):
             arrived = self.prefix[t - 1] + emissions[t - 1] - self.log_partition.unsqueeze(1)
             onward = emissions[t] + self.suffix[t]
-            pairs = (arrived.unsqueeze(2) + transitions + onward.unsqueeze(1)).exp()
-            counts += torch.einsum("b,bij->ij", weight.double() * (t < lengths), pairs)
+            # Beyond the end of a sequence the messages mean nothing and may overflow: 0 * inf would be nan.
+            log = arrived.unsqueeze(2) + transitions + onward.unsqueeze(1)
+            pairs = log.masked_fill((t >= lengths)[:, None, None], -torch.inf).exp()
+            counts += torch.einsum("b,bij->ij", weight.double(), pairs)
         return counts
 
     def log_prefix(self, t: Tensor, sequence: Tensor) -> Tensor:
