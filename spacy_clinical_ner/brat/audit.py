@@ -6,27 +6,34 @@ Counts and line numbers only: an audit never holds text of a note.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Dict, Iterable, List, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
 
 from wasabi import Printer
 
 from spacy_clinical_ner.brat.align import Alignment, MentionOutcome
-from spacy_clinical_ner.brat.document import DROPPED, KEPT, REPAIRED, Audit, BratDocument
+from spacy_clinical_ner.brat.document import DROPPED, KEPT, REPAIRED, Audit, BratDocument, LineState
 
 STATES = (KEPT, REPAIRED, DROPPED)
 _UNREADABLE = "(unreadable)"
+
+
+class _File(NamedTuple):
+    lines: Audit
+    mentions: List[MentionOutcome]
+    relations: int
+    relations_not_shown: int
 
 
 class FolderAudit:
     """Collects documents with `add`; `to_dict` is the JSON report, `print` the table."""
 
     def __init__(self) -> None:
-        self._files: Dict[str, Tuple[Audit, List[MentionOutcome], int, int]] = {}
+        self._files: Dict[str, _File] = {}
 
     def add(self, document: BratDocument, alignment: Alignment) -> None:
         """Count one document, of which `alignment` made a Doc."""
         lost = sum(outcome.state == DROPPED for outcome in alignment.relations)
-        self._files[document.name] = (document.audit, alignment.mentions, len(alignment.relations), lost)
+        self._files[document.name] = _File(document.audit, alignment.mentions, len(alignment.relations), lost)
 
     @property
     def dropped(self) -> int:
@@ -35,7 +42,7 @@ class FolderAudit:
 
     def line_counts(self) -> Dict[str, int]:
         """Annotation lines read, kept, repaired and dropped; the last three sum to the first."""
-        return _counts(state.state for audit, *_ in self._files.values() for state in audit.states)
+        return _counts(state.state for state in self._lines())
 
     def mention_counts(self) -> Dict[str, int]:
         """Mentions read, kept, repaired and dropped on the way into tokens."""
@@ -50,25 +57,21 @@ class FolderAudit:
         relations: lines read, and those not shown because a mention was not.
         files: per file the totals and every line that was not simply kept, by number.
         """
-        states = [state for audit, *_ in self._files.values() for state in audit.states]
+        lines = list(self._lines())
         mentions = list(self._mentions())
-        labels: Dict[str, Dict[str, Dict[str, int]]] = {}
-        for kind, label in sorted({(state.kind, state.label or _UNREADABLE) for state in states}):
-            labels.setdefault(kind, {})[label] = {}
-        groups: Dict[Tuple[str, str], List[str]] = {}
-        for state in states:
-            groups.setdefault((state.kind, state.label or _UNREADABLE), []).append(state.state)
-        for (kind, label), members in groups.items():
-            labels[kind][label] = _counts(members)
+        kinds = _grouped((line.kind, line.state) for line in lines)
         return {
             "documents": len(self._files),
-            "documents_without_ann": sum(not audit.has_ann for audit, *_ in self._files.values()),
+            "documents_without_ann": sum(not file.lines.has_ann for file in self._files.values()),
             "dropped": self.dropped,
             "lines": {
                 **self.line_counts(),
-                "kinds": _grouped((state.kind, state.state) for state in states),
-                "labels": labels,
-                "reasons": _reasons((state.state, state.reason) for state in states),
+                "kinds": kinds,
+                "labels": {
+                    kind: _grouped((line.label or _UNREADABLE, line.state) for line in lines if line.kind == kind)
+                    for kind in kinds
+                },
+                "reasons": _reasons((line.state, line.reason) for line in lines),
             },
             "mentions": {
                 **self.mention_counts(),
@@ -80,14 +83,14 @@ class FolderAudit:
                 "reasons": _reasons((outcome.state, outcome.reason) for outcome in mentions),
             },
             "relations": self.relation_counts(),
-            "files": {name: _file(audit, outcomes) for name, (audit, outcomes, *_) in self._files.items()},
+            "files": {name: _report(file) for name, file in self._files.items()},
         }
 
     def relation_counts(self) -> Dict[str, int]:
         """Relation lines, and how many of them the Docs do not show because one of their mentions is not shown."""
         return {
-            "read": sum(read for *_, read, _ in self._files.values()),
-            "not_shown": sum(lost for *_, lost in self._files.values()),
+            "read": sum(file.relations for file in self._files.values()),
+            "not_shown": sum(file.relations_not_shown for file in self._files.values()),
         }
 
     def print(self, printer: Printer) -> None:
@@ -109,9 +112,8 @@ class FolderAudit:
         if report["relations"]["not_shown"]:
             reasons.append(("hidden", "relation", "one of its mentions is not shown", report["relations"]["not_shown"]))
         if reasons:
-            printer.table(
-                reasons, header=("", "what", "how or why", "count"), divider=True, aligns=("l", "l", "l", "r")
-            )
+            header = ("", "what", "how or why", "count")
+            printer.table(reasons, header=header, divider=True, aligns=("l", "l", "l", "r"), max_col=80)
         if mentions["hidden_from_ents"]:
             printer.text("hidden: in the spans group, but doc.ents cannot hold it")
         if mentions["misaligned"]:
@@ -119,8 +121,11 @@ class FolderAudit:
         if report["documents_without_ann"]:
             printer.text(f"{report['documents_without_ann']} documents have no .ann file")
 
+    def _lines(self) -> Iterable[LineState]:
+        return (line for file in self._files.values() for line in file.lines.states)
+
     def _mentions(self) -> Iterable[MentionOutcome]:
-        return (outcome for _, outcomes, *_ in self._files.values() for outcome in outcomes)
+        return (outcome for file in self._files.values() for outcome in file.mentions)
 
 
 def _counts(states: Iterable[str]) -> Dict[str, int]:
@@ -144,31 +149,15 @@ def _row(counts: Dict[str, Any]) -> Tuple[int, ...]:
     return tuple(counts[name] for name in ("read", *STATES))
 
 
-def _file(audit: Audit, outcomes: List[MentionOutcome]) -> Dict[str, Any]:
+def _report(file: _File) -> Dict[str, Any]:
+    notable = [(line.line, line.kind, line.label, line.state, line.reason) for line in file.lines.states]
+    notable += [
+        (outcome.entity.line, "mention", outcome.entity.label, outcome.state, outcome.reason)
+        for outcome in file.mentions
+    ]
     return {
-        "has_ann": audit.has_ann,
-        "lines": _counts(state.state for state in audit.states),
-        "mentions": _counts(outcome.state for outcome in outcomes),
-        "notable": [
-            {
-                "line": state.line,
-                "kind": state.kind,
-                "label": state.label,
-                "state": state.state,
-                "reason": state.reason,
-            }
-            for state in audit.states
-            if state.reason
-        ]
-        + [
-            {
-                "line": outcome.entity.line,
-                "kind": "mention",
-                "label": outcome.entity.label,
-                "state": outcome.state,
-                "reason": outcome.reason,
-            }
-            for outcome in outcomes
-            if outcome.reason
-        ],
+        "has_ann": file.lines.has_ann,
+        "lines": _counts(line.state for line in file.lines.states),
+        "mentions": _counts(outcome.state for outcome in file.mentions),
+        "notable": [dict(zip(("line", "kind", "label", "state", "reason"), row)) for row in notable if row[-1]],
     }

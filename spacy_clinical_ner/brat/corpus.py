@@ -1,0 +1,211 @@
+"""Train straight from a BRAT folder: the registered reader, and the cutting of long notes into pieces."""
+
+import logging
+import random
+from itertools import islice
+from pathlib import Path
+from typing import Callable, Iterable, Iterator, List, Union
+
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin, Span
+from spacy.training import Example
+from spacy.util import registry
+
+from spacy_clinical_ner.brat.align import Policy, align, copy_norms
+from spacy_clinical_ner.brat.docs import fill_doc
+from spacy_clinical_ner.brat.files import read_folder
+from spacy_clinical_ner.errors import InputError
+from spacy_clinical_ner.extensions import Relation, get_relations, set_relations
+
+logger = logging.getLogger(__name__)
+
+_SENTENCE_SIGNS = frozenset(".!?;…。！？；")
+_CLOSING_SIGNS = frozenset("\"')]}»”’」』）】")
+
+
+@registry.readers("spacy-clinical-ner.BratCorpus.v1")
+def create_brat_corpus(
+    path: Union[str, Path],
+    spans_key: str = "sc",
+    overlap: str = "longest",
+    misaligned: str = "split",
+    discontinuous: str = "outer",
+    trim_whitespace: bool = False,
+    gold_tokens: bool = False,
+    max_length: int = 0,
+    limit: int = 0,
+    shuffle: bool = False,
+    seed: int = 0,
+) -> Callable[[Language], Iterable[Example]]:
+    """A corpus for `[corpora.train]` and `[corpora.dev]`: a function from a pipeline to Examples.
+
+    path: a BRAT folder, or a .spacy file made by `clinical-ner convert` (the policies are then those of the file).
+    spans_key, overlap, misaligned, discontinuous, trim_whitespace: see `to_doc` and `Policy`.
+    gold_tokens: the predicted Doc has the tokens of the reference, split where mentions begin and end, so that no
+        mention is lost to training. Leave it off for dev: then the pipeline's own tokenizer is scored.
+    max_length: cut notes into pieces of at most this many tokens, at sentence-like ends where there are any and never
+        inside a mention; a mention longer than that makes its piece longer. 0 keeps notes whole. Relations between
+        pieces are left out; the log says how many.
+    limit: read this many notes only; 0 reads all. shuffle: another order of Examples each time the corpus is read,
+        always the same orders for the same seed.
+
+    Raises ValueError for an unknown policy or a negative number, and when it is read, InputError for bad data.
+    """
+    if max_length < 0 or limit < 0:
+        raise ValueError("max_length and limit are 0 or more")
+    policy = Policy(overlap, misaligned, discontinuous, trim_whitespace)
+    return BratCorpus(Path(path), spans_key, policy, gold_tokens, max_length, limit, shuffle, seed)
+
+
+class BratCorpus:
+    """What `create_brat_corpus` returns; `epoch` counts how often it has been read."""
+
+    def __init__(
+        self,
+        path: Path,
+        spans_key: str,
+        policy: Policy,
+        gold_tokens: bool,
+        max_length: int,
+        limit: int,
+        shuffle: bool,
+        seed: int,
+    ) -> None:
+        self.path = path
+        self.spans_key = spans_key
+        self.policy = policy
+        self.gold_tokens = gold_tokens
+        self.max_length = max_length
+        self.limit = limit
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = 0
+
+    def __call__(self, nlp: Language) -> Iterator[Example]:
+        epoch = self.epoch
+        self.epoch += 1
+        references = self._pieces(nlp)
+        if self.shuffle:
+            shuffled = list(references)
+            random.Random(f"{self.seed}/{epoch}").shuffle(shuffled)
+            references = iter(shuffled)
+        for reference in references:
+            predicted = same_tokens(reference) if self.gold_tokens else nlp.tokenizer(reference.text)
+            yield Example(predicted, reference)
+
+    def _pieces(self, nlp: Language) -> Iterator[Doc]:
+        lost = 0
+        for reference in islice(self._references(nlp), self.limit or None):
+            if not self.max_length or len(reference) <= self.max_length:
+                yield reference
+                continue
+            n_relations = len(get_relations(reference))
+            for piece in cut_doc(reference, self.max_length):
+                n_relations -= len(get_relations(piece))
+                yield piece
+            lost += n_relations
+        if lost:
+            logger.warning("%s: %d relations between pieces of notes are left out of training", self.path, lost)
+
+    def _references(self, nlp: Language) -> Iterator[Doc]:
+        if self.path.suffix == ".spacy":
+            yield from read_docbin(self.path, nlp)
+            return
+        for document in read_folder(self.path):
+            yield fill_doc(align(nlp, document, self.policy), document, spans_key=self.spans_key)
+
+
+def read_docbin(path: Path, nlp: Language) -> Iterator[Doc]:
+    """The Docs of a .spacy file. Raises InputError if it is missing or not a DocBin."""
+    if not path.is_file():
+        raise InputError(path, None, "no such file")
+    try:
+        doc_bin = DocBin().from_disk(path)
+    except Exception as error:  # zlib, msgpack and KeyError alike: whatever the bytes happen to break
+        raise InputError(path, None, "not a .spacy file (DocBin)") from error
+    return doc_bin.get_docs(nlp.vocab)
+
+
+def same_tokens(part: Union[Doc, Span]) -> Doc:
+    """A Doc with the tokens of a Doc or Span and nothing else of it: no annotations, no user data."""
+    words = [token.text for token in part]
+    copy = Doc(part.vocab, words=words, spaces=[bool(token.whitespace_) for token in part])
+    copy_norms(copy, {index: token.norm_ for index, token in enumerate(part)})
+    return copy
+
+
+def cut_doc(doc: Doc, max_length: int) -> List[Doc]:
+    """Cut a Doc into pieces of at most `max_length` tokens, none of them inside a mention.
+
+    The pieces keep mentions, spans groups and the relations whose two mentions they hold; their texts add up to the
+    Doc's. Linear in the number of tokens and mentions.
+    """
+    mentions = [*doc.ents, *(span for group in doc.spans.values() for span in group)]
+    edges = cut_points(doc, mentions, max_length)
+    return [_piece(doc, start, end) for start, end in zip(edges, edges[1:])]
+
+
+def cut_points(doc: Doc, mentions: Iterable[Span], max_length: int) -> List[int]:
+    """Token indices at which to cut, 0 and the end included; no two of them equal."""
+    n = len(doc)
+    depth = [0] * (n + 1)  # how many mentions go on across the boundary before each token
+    for span in mentions:
+        if span.end - span.start > 1:
+            depth[span.start + 1] += 1
+            depth[span.end] -= 1
+    last_end = [0] * (n + 1)  # nearest sentence-like end, and nearest boundary outside mentions, at or before
+    last_free = [0] * (n + 1)
+    inside = 0
+    for i in range(1, n + 1):
+        inside += depth[i]
+        free = inside == 0
+        last_free[i] = i if free else last_free[i - 1]
+        last_end[i] = i if free and _ends_sentence(doc, i) else last_end[i - 1]
+    points = [0]
+    while n - points[-1] > max_length:
+        start, limit = points[-1], points[-1] + max_length
+        if last_end[limit] > start:
+            points.append(last_end[limit])
+        elif last_free[limit] > start:
+            points.append(last_free[limit])
+        else:
+            points.append(next(i for i in range(limit + 1, n + 1) if last_free[i] == i))
+    return [*points, n] if points[-1] < n else points
+
+
+def _ends_sentence(doc: Doc, i: int) -> bool:
+    """Whether a sentence may end before token i: after a line break, or after its final sign and closing ones.
+
+    White space after the end belongs to the sentence it follows.
+    """
+    if i >= len(doc) or doc[i].is_space or doc[i].text in _SENTENCE_SIGNS or doc[i].text in _CLOSING_SIGNS:
+        return False
+    last = i - 1
+    while last >= 0 and (doc[last].is_space or doc[last].text in _CLOSING_SIGNS):
+        if "\n" in doc[last].text or "\r" in doc[last].text:
+            return True
+        last -= 1
+    return last >= 0 and doc[last].text in _SENTENCE_SIGNS
+
+
+def _piece(doc: Doc, start: int, end: int) -> Doc:
+    piece = same_tokens(doc[start:end])
+
+    def moved(span: Span) -> Span:
+        return Span(piece, span.start - start, span.end - start, label=span.label, kb_id=span.kb_id, span_id=span.id)
+
+    def within(span: Span) -> bool:
+        return start <= span.start and span.end <= end
+
+    piece.ents = [moved(span) for span in doc.ents if within(span)]
+    for name, group in doc.spans.items():
+        piece.spans[name] = [moved(span) for span in group if within(span)]
+    set_relations(
+        piece,
+        (
+            Relation(moved(relation.head), moved(relation.tail), relation.label, relation.score)
+            for relation in get_relations(doc)
+            if within(relation.head) and within(relation.tail)
+        ),
+    )
+    return piece

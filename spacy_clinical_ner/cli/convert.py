@@ -1,0 +1,127 @@
+"""`clinical-ner convert`: a BRAT folder becomes a .spacy file, and everything is counted on the way."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from spacy_clinical_ner.errors import ClinicalNerError
+
+
+class Overlap(str, Enum):
+    """Which of overlapping mentions doc.ents shows."""
+
+    LONGEST = "longest"
+    FIRST = "first"
+    SHORTEST = "shortest"
+
+
+class Misaligned(str, Enum):
+    """What happens to a mention that begins or ends inside a token."""
+
+    SPLIT = "split"
+    EXPAND = "expand"
+    CONTRACT = "contract"
+    DROP = "drop"
+
+
+class Discontinuous(str, Enum):
+    """What is shown of a mention in several pieces."""
+
+    OUTER = "outer"
+    FIRST = "first"
+    LONGEST = "longest"
+    SKIP = "skip"
+
+
+def convert(
+    brat_dir: Path = typer.Argument(..., help="Folder of notes (.txt), each with its annotations (.ann) beside it."),
+    out: Path = typer.Argument(..., metavar="OUT.spacy", help="The file to write, for `spacy train` and BratCorpus."),
+    lang: Optional[str] = typer.Option(None, "--lang", "-l", help="Language of the notes: es, en, zh, ..."),
+    pipeline: Optional[str] = typer.Option(
+        None, "--pipeline", help="Use the tokenizer of this pipeline (folder or package) instead of --lang's."
+    ),
+    audit: Optional[Path] = typer.Option(
+        None, "--audit", help="Write the audit as JSON: per file, label and reason. It never quotes a note."
+    ),
+    max_dropped: Optional[int] = typer.Option(
+        None, "--max-dropped", min=0, help="Exit with status 1 if more lines and mentions than this were dropped."
+    ),
+    lenient: bool = typer.Option(
+        False, "--lenient", help="Drop and count malformed lines, and lines that need them, instead of stopping."
+    ),
+    strict_text: bool = typer.Option(
+        False, "--strict-text", help="A mention text that differs from the note is malformed, not to be repaired."
+    ),
+    overlap: Overlap = typer.Option(
+        Overlap.LONGEST, help="Which of overlapping mentions doc.ents shows; doc.spans shows all of them."
+    ),
+    misaligned: Misaligned = typer.Option(
+        Misaligned.SPLIT,
+        help="A mention that begins or ends inside a token: split the token, expand or contract the mention to "
+        "whole tokens, or drop it.",
+    ),
+    discontinuous: Discontinuous = typer.Option(
+        Discontinuous.OUTER,
+        help="A mention in several pieces: show all from its first to its last character (outer), its first or "
+        "longest piece, or skip it.",
+    ),
+    trim_whitespace: bool = typer.Option(
+        False, "--trim-whitespace", help="Take white space off mention edges; spaCy's own `ner` fails (E024) without."
+    ),
+    spans_key: str = typer.Option("sc", help="Key of doc.spans that gets all mentions, overlapping or not."),
+) -> None:
+    """Turn a BRAT folder into a .spacy file that loses nothing, and say what became of every line.
+
+    Each annotation line ends as kept, repaired or dropped; the three sum to the lines read. The file carries all
+    of them along, so that they can be written out as BRAT again.
+    """
+    if (lang is None) == (pipeline is None):
+        raise ClinicalNerError("convert: give either --lang (es, en, zh, ...) or --pipeline")
+    if out.suffix != ".spacy":
+        raise ClinicalNerError(f"{out}: the output is a .spacy file, for instance corpus/train.spacy")
+
+    import srsly
+    from spacy.tokens import DocBin
+    from tqdm import tqdm
+    from wasabi import msg
+
+    from spacy_clinical_ner.brat import FolderAudit, Policy, align, fill_doc, list_notes, read_folder
+    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.pipelines import load_pipeline
+    from spacy_clinical_ner.tokenization import blank_pipeline
+
+    policy = Policy(overlap.value, misaligned.value, discontinuous.value, trim_whitespace)
+    total = len(list_notes(brat_dir))
+    if pipeline is not None:
+        nlp = load_pipeline(pipeline)
+    else:
+        assert lang is not None
+        try:
+            nlp = blank_pipeline(lang)
+        except ImportError:
+            raise ClinicalNerError(f"convert: spaCy knows no language {lang!r} (--lang es, en, zh, ...)") from None
+
+    documents = read_folder(
+        brat_dir, on_error="drop" if lenient else "raise", text_mismatch="error" if strict_text else "repair"
+    )
+    doc_bin = DocBin(store_user_data=True)
+    report = FolderAudit()
+    for document in tqdm(documents, total=total, unit="note", desc="convert", disable=not sys.stderr.isatty()):
+        alignment = align(nlp, document, policy)
+        report.add(document, alignment)
+        doc_bin.add(fill_doc(alignment, document, spans_key=spans_key))
+    with replacing(out) as temporary:
+        doc_bin.to_disk(temporary)
+    if audit is not None:
+        with replacing(audit) as temporary:
+            srsly.write_json(temporary, {"folder": brat_dir.name, **report.to_dict()})
+    report.print(msg)
+    msg.good(f"Saved {total} notes to {out}")
+    if max_dropped is not None and report.dropped > max_dropped:
+        msg.fail(f"{report.dropped} lines and mentions dropped, more than --max-dropped {max_dropped}")
+        raise typer.Exit(1)
