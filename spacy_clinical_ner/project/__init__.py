@@ -1,0 +1,1 @@
+"""Steps of project.yml that neither spaCy nor `clinical-ner` has: `python -m spacy_clinical_ner.project`."""

@@ -1,0 +1,136 @@
+"""From a trained pipeline to a wheel that says what it was trained on and how well it does."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, Optional, Union
+
+import srsly
+
+from spacy_clinical_ner import __version__
+from spacy_clinical_ner.errors import ClinicalNerError, InputError
+from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.project.corpus import PreparedCorpus
+
+PathLike = Union[str, Path]
+
+SAMPLE_NAME = "the synthetic sample of spacy-clinical-ner"
+SAMPLE_LICENSE = "MIT"
+# A pipeline remembers words and, through its weights, more of its training texts: their terms bind it.
+CORPUS_LICENSE = "MIT for the code; the terms of the training corpus hold for the weights"
+LANGUAGES = {"en": "English", "es": "Spanish", "zh": "Chinese"}
+
+
+def describe(
+    corpus: PreparedCorpus, metrics: Dict[str, Any], lang: str, license_name: Optional[str] = None
+) -> Dict[str, Any]:
+    """The entries of a pipeline's meta.json that tell its origin, scores, licence and requirements.
+
+    metrics: what `clinical-ner evaluate` wrote. license_name: by default MIT for the sample, for other corpora a
+    statement that their terms hold.
+    """
+    trained_on = SAMPLE_NAME if corpus.sample else f"the corpus '{corpus.corpus}'"
+    strict = metrics["entities"]["strict"]
+    micro = strict["micro"]
+    figure = f"strict micro F1 {micro['f']:.3f}"
+    if micro["ci_low"] is not None:
+        figure += (
+            f" ({metrics['bootstrap']['confidence']:.0%} interval {micro['ci_low']:.3f} to {micro['ci_high']:.3f})"
+        )
+    description = (
+        f"Entities in {LANGUAGES.get(lang, lang)} clinical notes. Trained on {trained_on} "
+        f"({corpus.documents['train']} documents); {figure}, character offsets, "
+        f"on {metrics['documents']} documents from {corpus.origin['test']}."
+    )
+    if corpus.sample:
+        description += " A demonstration on invented notes: not for use on real ones."
+    return {
+        "description": description,
+        "license": license_name or (SAMPLE_LICENSE if corpus.sample else CORPUS_LICENSE),
+        "requirements": [_own_requirement()],
+        "sources": [{"name": SAMPLE_NAME if corpus.sample else corpus.corpus}],
+        "trained_on": {
+            "corpus": corpus.corpus,
+            "synthetic_sample": corpus.sample,
+            "documents": corpus.documents,
+            "origin": corpus.origin,
+            "remarks": corpus.remarks,
+        },
+        "performance": _performance(metrics),
+    }
+
+
+def build_wheel(
+    model: PathLike,
+    corpus: PathLike,
+    metrics: PathLike,
+    output: PathLike,
+    *,
+    name: str,
+    version: str,
+    license_name: Optional[str] = None,
+) -> Path:
+    """Package the pipeline at `model` with `spacy package` and build its wheel without any download.
+
+    corpus: folder written by `prepare`. metrics: JSON file of `clinical-ner evaluate`. name: without the language
+    ("cantemist_ner" becomes es_cantemist_ner). Returns the wheel, OUTPUT/NAME-VERSION/dist/NAME-VERSION-*.whl; what
+    stood there before is replaced.
+    Raises InputError for missing or damaged inputs, ClinicalNerError if the wheel cannot be built.
+    """
+    from spacy.cli.package import package
+
+    model, output = Path(model), Path(output)
+    meta = _read_json(model / "meta.json")
+    meta.update(describe(PreparedCorpus.read(corpus), _read_json(Path(metrics)), meta["lang"], license_name))
+    package_name = f"{meta['lang']}_{name}-{version}"
+    with replacing(output / package_name) as temporary:
+        # `spacy package` wants its output folder to be there, and keeps a README.md of an earlier build.
+        meta_path = temporary.parent / "meta.json"
+        srsly.write_json(meta_path, meta)
+        package(model, temporary.parent, meta_path, name=name, version=version, create_sdist=False, require_parent=True)
+        _run_pip_wheel(temporary)
+    wheels = list((output / package_name / "dist").glob("*.whl"))
+    if len(wheels) != 1:
+        raise ClinicalNerError(f"{output / package_name}: building left {len(wheels)} wheels instead of one")
+    return wheels[0]
+
+
+def _run_pip_wheel(folder: Path) -> None:
+    # Without build isolation: that would fetch setuptools, and hospital machines are offline.
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", str(folder / "dist"), str(folder)]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if result.returncode:
+        print(result.stdout, file=sys.stderr)
+        raise ClinicalNerError("the wheel could not be built; its tools: pip install 'setuptools>=70.1' wheel")
+    for leftover in (folder / "build", *folder.glob("*.egg-info")):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _performance(metrics: Dict[str, Any]) -> Dict[str, Any]:
+    """Figures in [0, 1] under names that cannot be taken for spaCy's token-level ones."""
+    performance: Dict[str, Any] = {}
+    for matching, scores in metrics["entities"].items():
+        for average in ("micro", "macro", "weighted"):
+            for figure in ("p", "r", "f"):
+                performance[f"ents_{matching}_{average}_{figure}"] = scores[average][figure]
+    performance["ents_strict_per_type"] = {
+        label: {figure: scores[figure] for figure in ("p", "r", "f")}
+        for label, scores in metrics["entities"]["strict"]["per_type"].items()
+    }
+    return performance
+
+
+def _own_requirement() -> str:
+    major, minor = __version__.split(".")[:2]
+    return f"spacy-clinical-ner>={__version__},<{major}.{int(minor) + 1}.0"
+
+
+def _read_json(path: Path) -> Dict[str, Any]:
+    try:
+        return dict(srsly.read_json(path))
+    except (OSError, TypeError, ValueError):
+        raise InputError(path, None, "missing or damaged; run the project's earlier commands first") from None

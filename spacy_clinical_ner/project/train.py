@@ -1,0 +1,70 @@
+"""`spacy train` for a workflow: with its paths, and with other settings where the corpus is small.
+
+Configs are made for the published corpora. On some dozens of notes, training would end before spaCy evaluates for the
+second time, and the "best" pipeline would be the one after the first step.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any, Dict, Union
+
+import srsly
+from spacy.cli.train import train
+from spacy.util import load_config, walk_dict
+from wasabi import msg
+
+from spacy_clinical_ner.errors import ClinicalNerError, InputError
+
+PathLike = Union[str, Path]
+
+
+def parse_overrides(text: str) -> Dict[str, Any]:
+    """'a.b=1 c.d=x' -> {"a.b": 1, "c.d": "x"}: values are JSON where they can be, as on spaCy's command line.
+
+    Raises ClinicalNerError for a word that is not of the form section.name=value.
+    """
+    overrides: Dict[str, Any] = {}
+    for word in shlex.split(text):
+        key, equals, value = word.partition("=")
+        if not equals or "." not in key:
+            raise ClinicalNerError(f"'{word}' is no override of a config; write section.name=value")
+        try:
+            overrides[key] = srsly.json_loads(value)
+        except ValueError:
+            overrides[key] = value
+    return overrides
+
+
+def is_small(folder: PathLike, kilobytes: int) -> bool:
+    """Whether the notes (.txt) below a folder hold less text than that."""
+    return sum(path.stat().st_size for path in Path(folder).rglob("*.txt")) < kilobytes * 1000
+
+
+def uses_vectors(config: PathLike) -> bool:
+    """Whether a component of the config takes static word vectors. Raises InputError if there is no such config."""
+    if not Path(config).is_file():
+        raise InputError(config, None, "no such config")
+    components = load_config(config)["components"]
+    return any(path[-1] == "include_static_vectors" and value is True for path, value in walk_dict(components))
+
+
+def train_pipeline(
+    config: PathLike, data: PathLike, output: PathLike, overrides: Dict[str, Any], *, gpu_id: int = -1
+) -> Path:
+    """Train on DATA/train.spacy, stop early on DATA/dev.spacy, and return the folder of the best pipeline.
+
+    The word vectors at DATA/vectors are used if the config has a place for them: a pipeline would carry them along
+    otherwise for nothing. The equivalent `spacy train` command is printed, so that it can be repeated by hand.
+    """
+    data, output = Path(data), Path(output)
+    overrides = {"paths.train": str(data / "train.spacy"), "paths.dev": str(data / "dev.spacy"), **overrides}
+    if uses_vectors(config):
+        overrides["paths.vectors"] = str(data / "vectors")
+    words = ["python", "-m", "spacy", "train", str(config), "--output", str(output), "--gpu-id", str(gpu_id)]
+    for key, value in overrides.items():
+        words += [f"--{key}", value if isinstance(value, str) else srsly.json_dumps(value)]
+    msg.text(shlex.join(words))
+    train(Path(config), output, use_gpu=gpu_id, overrides=overrides)
+    return output / "model-best"

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from spacy_clinical_ner.project import __main__ as project
+from spacy_clinical_ner.project.corpus import PreparedCorpus
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["project", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        project.main()
+    return int(end.value.code or 0)
+
+
+@pytest.fixture()
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder with a sample of corpus "c", and another corpus elsewhere/c v2."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("assets/sample/c", "elsewhere/c v2"):
+        for part in ("train", "dev", "test"):
+            path = tmp_path / folder / part / "note.txt"
+            path.parent.mkdir(parents=True)
+            path.write_text("Fever", encoding="utf8")
+            path.with_suffix(".ann").write_text("T1\tX 0 5\tFever\n", encoding="utf8")
+    return tmp_path
+
+
+def test_sample_is_used_without_a_corpus(places: Path, monkeypatch, capsys) -> None:
+    assert run(monkeypatch, "corpus", "c", "out", "--given", "") == 0
+    assert PreparedCorpus.read("out").sample is True
+    assert "--vars.c FOLDER" in " ".join(capsys.readouterr().out.split())
+
+
+def test_corpus_in_assets_comes_before_the_sample(places: Path, monkeypatch) -> None:
+    (places / "elsewhere" / "c v2").rename(places / "assets" / "c")
+    assert run(monkeypatch, "corpus", "c", "out") == 0
+    prepared = PreparedCorpus.read("out")
+    assert (prepared.sample, prepared.corpus) == (False, "c")
+
+
+def test_given_corpus_comes_first(places: Path, monkeypatch) -> None:
+    assert run(monkeypatch, "corpus", "c", "out", "--given", "elsewhere/c v2") == 0
+    prepared = PreparedCorpus.read("out")
+    assert (prepared.sample, prepared.corpus) == (False, "c v2")
+
+
+def test_sample_given_by_its_path_is_still_a_sample(places: Path, monkeypatch) -> None:
+    assert run(monkeypatch, "corpus", "c", "out", "--given", "assets/../assets/sample/c") == 0
+    assert PreparedCorpus.read("out").sample is True
+
+
+def test_missing_folder_never_falls_back_to_the_sample(places: Path, monkeypatch, capsys) -> None:
+    assert run(monkeypatch, "corpus", "c", "out", "--given", "nowhere") == 2
+    error = capsys.readouterr().err
+    assert "nowhere: no such folder" in error
+    assert error.count("\n") == 1
+    assert not (places / "out").exists()
+
+
+def test_what_was_split_off_is_said(places: Path, monkeypatch, capsys) -> None:
+    for number in range(9):
+        (places / "elsewhere" / "c v2" / "train" / f"n{number}.txt").write_text("Fever", encoding="utf8")
+    for path in (places / "elsewhere" / "c v2" / "test").iterdir():
+        path.unlink()
+    assert run(monkeypatch, "corpus", "c", "out", "--given", "elsewhere/c v2") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "test/ has no annotations" in printed
+    assert re.search(r"no test/: \d of 10 documents split off by a hash of their names", printed)
