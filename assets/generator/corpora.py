@@ -78,9 +78,9 @@ _CHINESE = {
 
 CORPORA = (
     Corpus("cantemist", "nota", {"train": 60, "dev": 20, "test": 20}, _EUROPEAN, misspelt=0.012),
-    #     Corpus("maccrobat", "case", {"train": 40, "dev": 12, "test": 12}, _EUROPEAN, misspelt=0.004),
-    #     Corpus("diabetes", "bingli", {"train": 40, "dev": 12, "test": 12}, _CHINESE, misspelt=0.0),
-    #     Corpus("coronary", "guanmai", {"train": 40, "dev": 12, "test": 12}, _CHINESE, misspelt=0.0),
+    Corpus("maccrobat", "case", {"train": 40, "dev": 12, "test": 12}, _EUROPEAN, misspelt=0.004),
+    Corpus("diabetes", "bingli", {"train": 40, "dev": 12, "test": 12}, _CHINESE, misspelt=0.0),
+    Corpus("coronary", "guanmai", {"train": 40, "dev": 12, "test": 12}, _CHINESE, misspelt=0.0),
 )
 RAW_CORPUS, RAW_LANGUAGE, RAW_NOTES = CORPORA[0], "es", 150
 

@@ -14,7 +14,7 @@ Scope = Dict[str, Marked]
 
 # A word in small letters at the start of a line or after a full stop that ends no abbreviation of one letter.
 _SENTENCE_START = re.compile(
-    r"(?:^(?:- |\d\. )?|(?<=[\w)][\w)]\. )|(?<=%\. ))[a-záéíóúñ](?=[a-záéíóúñ]{2})", re.MULTILINE
+    r"(?:^(?:- |\d\. )?|(?<=[^\s.][\w)%]\. )|(?<= \d\. ))[a-záéíóúñ](?=[a-záéíóúñ]{2})", re.MULTILINE
 )
 
 # How often dev and test take a held-out alternative where a slot has one.
@@ -50,6 +50,7 @@ class _Derivation:
         self.features: Tuple[str, ...] = ()
         self.seeds: Dict[str, float] = {}
         self.spent: Dict[str, Set[int]] = {}
+        self.latest: Dict[str, int] = {}
         self.known: Scope = {}
         self.labels = dict(setting.split("=") for setting in grammar.setting("labels"))
 
@@ -58,7 +59,7 @@ class _Derivation:
         return "".join(self.pieces)
 
     def expand(self, name: str, random: Random, *, once: bool = False) -> Scope:
-        """Write an expansion of a slot; `once` avoids alternatives that the note has used up.
+        """Write an expansion of a slot, not the same twice in a row; `once` avoids all that the note has used up.
 
         Returns the mentions in it by key.
         """
@@ -82,12 +83,16 @@ class _Derivation:
             if all(a.number in spent for a in alternatives):
                 spent.clear()
             alternatives = [a for a in alternatives if a.number not in spent]
+        elif random is self.random and len(alternatives) > 1:
+            alternatives = [a for a in alternatives if a.number != self.latest.get(name)]
         if self.held_out is not None:
             wanted = random.random() < self.held_out
             alternatives = [a for a in alternatives if a.held_out == wanted] or alternatives
         chosen = pick(random, alternatives)
         if once:
             self.spent[name].add(chosen.number)
+        if random is self.random:
+            self.latest[name] = chosen.number
         return chosen
 
     def _write(self, nodes: Sequence, scope: Scope, random: Random) -> None:
@@ -117,7 +122,8 @@ class _Derivation:
             random = Random(self.seeds.setdefault(slot.name, random.random()))
         inner = self.expand(slot.name, random)
         if slot.key:
-            scope.update({f"{slot.key}.{key}": mention for key, mention in inner.items()})
+            prefix = "" if slot.key == "_" else f"{slot.key}."
+            scope.update({f"{prefix}{key}": mention for key, mention in inner.items()})
 
     def _mark(self, node: Mention, scope: Scope, random: Random) -> None:
         start = self.length

@@ -10,7 +10,7 @@ Inside an alternative:
 
     {slot}            an expansion of that slot
     {$slot}           the same expansion every time in one note
-    {slot:k}          an expansion whose mentions are known here as `k.key`
+    {slot:k}          an expansion whose mentions are known here as `k.key`; with `_` for k, as `key`
     {slot*2-5}        two to five different expansions, joined by a space; {slot*2-5/\\n} by something else
     {a|b|}            one of these, in place
     {#3-12}           a number; {#1.5-9.5} with one decimal, {#01-12} padded with zeros
@@ -27,7 +27,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple, Union
+from typing import Dict, List, Optional, Set, Tuple, Union
 
 
 @dataclass(frozen=True)
@@ -239,24 +239,39 @@ def _walk(nodes: Tuple[Node, ...]) -> List[Node]:
 
 def _check(grammar: Grammar) -> None:
     """Whatever is named anywhere must be defined somewhere: a misspelt key would silently lose a relation."""
-    plain = {name.partition(".")[0] for name in grammar.slots}
-    names = {name for kind in ("relations", "attributes", "equivalences") for name in grammar.setting(kind)} | {"NOTE"}
+    kinds = ("relations", "attributes", "equivalences")
+    names = {name for kind in kinds for name in grammar.setting(kind)} | {"NOTE"}
     alternatives = [alternative for each in grammar.slots.values() for alternative in each]
-    everywhere = {node.key for a in alternatives for node in _walk(a.nodes) if isinstance(node, Mention) and node.label}
+    everywhere = {key for alternative in alternatives for key in _keys(grammar, alternative)}
     for alternative in alternatives:
-        nodes = _walk(alternative.nodes)
-        for node in nodes:
-            if isinstance(node, Slot) and node.name not in grammar.slots and node.name not in plain:
+        for node in _walk(alternative.nodes):
+            if isinstance(node, Slot) and not _variants(grammar, node.name):
                 raise GrammarError(f"no slot {node.name}, which {alternative.slot} names")
-        keys = {node.key for node in nodes if isinstance(node, (Mention, Slot)) and node.key}
+        keys = _keys(grammar, alternative)
         for statement in alternative.statements:
             if statement.name not in names:
                 raise GrammarError(f"{statement.name} in {alternative.slot} is not declared at the top of the file")
             mentions = 1 if statement.name == "NOTE" or statement.name in grammar.setting("attributes") else None
             for argument in statement.arguments[:mentions]:
-                known = everywhere if argument.startswith("!") else keys
-                if argument.partition(".")[0] not in known:
+                if argument not in (everywhere if argument.startswith("!") else keys):
                     raise GrammarError(f"no mention {argument} in this alternative of {alternative.slot}")
+
+
+def _keys(grammar: Grammar, alternative: Alternative) -> Set[str]:
+    """The keys by which statements of this alternative may call mentions in it and in the slots it gives a key."""
+    keys: Set[str] = set()
+    for node in _walk(alternative.nodes):
+        if isinstance(node, Mention) and node.label and node.key:
+            keys.add(node.key)
+        elif isinstance(node, Slot) and node.key:
+            prefix = "" if node.key == "_" else f"{node.key}."
+            inner = [inner for name in _variants(grammar, node.name) for inner in grammar.slots[name]]
+            keys.update(f"{prefix}{key}" for each in inner for key in _keys(grammar, each))
+    return keys
+
+
+def _variants(grammar: Grammar, name: str) -> List[str]:
+    return [slot for slot in grammar.slots if slot == name or slot.startswith(f"{name}.")]
 
 
 def variant(grammar: Grammar, name: str, features: Tuple[str, ...]) -> Optional[str]:
