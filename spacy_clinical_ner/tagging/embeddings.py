@@ -1,13 +1,21 @@
-"""Token embeddings that look at each distinct word of a batch once."""
+"""Token embeddings: from characters, and each distinct word of a batch looked at once."""
 
-from typing import Callable, List, Tuple
+from functools import partial
+from typing import Callable, List, Optional, Tuple
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from spacy.attrs import ORTH
 from spacy.tokens import Doc
 from spacy.util import registry
-from thinc.api import Model
+from thinc.api import Model, concatenate, torch2xp, xp2torch
 from thinc.types import Floats2d
+
+from spacy_clinical_ner.layers import char_cnn
+from spacy_clinical_ner.torch_shim import LazyTorchShim
+
+_CHARACTER_ROWS = 1024
 
 
 @registry.architectures("spacy-clinical-ner.DistinctWords.v1")
@@ -51,3 +59,75 @@ def forward(
         return docs
 
     return Y, backprop
+
+
+@registry.architectures("spacy-clinical-ner.CharCNN.v1")
+def CharCNN(
+    embed: Optional[Model[List[Doc], List[Floats2d]]] = None,
+    char_width: int = 30,
+    filters: int = 50,
+    kernel: int = 3,
+    max_chars: int = 30,
+    dropout: float = 0.25,
+) -> Model[List[Doc], List[Floats2d]]:
+    """Vectors from the characters of a word, behind those of another embedding, if there is one.
+
+    embed: the other embedding (static vectors, hashed features). char_width: width of a character's vector.
+    filters: convolution filters, the width that is added. kernel: characters that a filter sees.
+    max_chars: longer words are known by their first and last characters, half of the number each.
+
+    Wrap it into `spacy-clinical-ner.DistinctWords.v1`, or every token is convolved anew. Characters have their own row
+    in the table by their code point, without a vocabulary, so that no character is ever unknown; far ones may share.
+    """
+    if max_chars < 2:
+        raise ValueError(f"max_chars must be at least 2, not {max_chars}")
+    build = partial(
+        char_cnn.CharCNN,
+        rows=_CHARACTER_ROWS,
+        char_width=char_width,
+        filters=filters,
+        kernel=kernel,
+        dropout=dropout,
+    )
+    characters: Model[List[Doc], List[Floats2d]] = Model(
+        "char_cnn",
+        char_forward,
+        init=char_init,
+        dims={"nO": filters},
+        attrs={"max_chars": max_chars},
+        shims=[LazyTorchShim(build)],
+    )
+    return characters if embed is None else concatenate(embed, characters)
+
+
+def char_init(model: Model, X=None, Y=None) -> None:
+    model.shims[0].build()
+
+
+def char_forward(
+    model: Model[List[Doc], List[Floats2d]], docs: List[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+    lengths = [len(doc) for doc in docs]
+    shim = model.shims[0]
+    module = shim.module
+    if not sum(lengths):
+        return [model.ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda d_Y: docs
+    ids = _character_ids([token.text for doc in docs for token in doc], model.attrs["max_chars"])
+    module.train(is_train)
+    with torch.set_grad_enabled(is_train):
+        Y = module(torch.from_numpy(ids).to(shim.device))
+
+    def backprop(d_Y: List[Floats2d]) -> List[Doc]:
+        Y.backward(xp2torch(model.ops.flatten(d_Y), device=shim.device))
+        return docs
+
+    return model.ops.unflatten(torch2xp(Y.detach(), ops=model.ops), lengths), backprop
+
+
+def _character_ids(words: List[str], max_chars: int) -> NDArray[np.int64]:
+    head = max_chars // 2
+    cut = [w if len(w) <= max_chars else w[:head] + w[head - max_chars :] for w in words]
+    ids = np.zeros((len(cut), max(map(len, cut))), dtype="int64")
+    for row, word in zip(ids, cut):
+        row[: len(word)] = [1 + ord(character) % (_CHARACTER_ROWS - 1) for character in word]
+    return ids

@@ -1,5 +1,6 @@
 import numpy as np
 from spacy.util import fix_random_seed, registry
+from thinc.api import Adam
 
 from spacy_clinical_ner.tokenization import blank_pipeline
 from tests.tagging.pipelines import EMBED, make_docs
@@ -40,3 +41,55 @@ def test_distinct_words_of_nothing():
     model = registry.resolve({"model": EMBED})["model"]
     model.initialize(X=make_docs(nlp, 1))
     assert [y.shape for y in model.predict([nlp.make_doc(""), nlp.make_doc("")])] == [(0, 32), (0, 32)]
+
+
+def char_model(max_chars=30, embed=None):
+    fix_random_seed(0)
+    config = {"@architectures": "spacy-clinical-ner.CharCNN.v1", "dropout": 0.0, "max_chars": max_chars}
+    if embed is not None:
+        config["embed"] = embed
+    model = registry.resolve({"model": config})["model"]
+    model.initialize(X=make_docs(blank_pipeline("es"), 1))
+    return model
+
+
+def test_char_cnn_equals_a_convolution_written_out():
+    model = char_model()
+    nlp = blank_pipeline("es")
+    doc = nlp.make_doc("carcinoma de Hürthle 4")
+    module = model.shims[0].module
+    table = module.embedding.weight.detach().numpy()
+    weight, bias = (p.detach().numpy() for p in (module.convolution.weight, module.convolution.bias))
+    (Y,) = model.predict([doc])
+    for token, y in zip(doc, Y):
+        x = np.stack([np.zeros(30), *(table[1 + ord(c) % 1023] for c in token.text), np.zeros(30)])
+        windows = [np.tensordot(weight, x[i : i + 3].T, axes=2) + bias for i in range(len(token))]
+        np.testing.assert_allclose(y, np.tanh(np.max(windows, axis=0)), atol=1e-5)
+
+
+def test_char_cnn_reads_both_ends_of_a_long_word():
+    model, nlp = char_model(max_chars=6), blank_pipeline("es")
+
+    def vector(word):
+        return model.predict([nlp.make_doc(word)])[0][0]
+
+    assert np.array_equal(vector("abcXXXdef"), vector("abcYYdef"))
+    assert not np.array_equal(vector("abcXXXdef"), vector("abcXXXdeg"))
+
+
+def test_char_cnn_joins_another_embedding_and_learns():
+    nlp = blank_pipeline("es")
+    docs = [nlp.make_doc(""), *make_docs(nlp, 3)]
+    model = char_model(embed=EMBED["embed"])
+    assert [y.shape for y in model.predict(docs)] == [(len(doc), 32 + 50) for doc in docs]
+    optimizer = Adam(0.01)
+    losses = []
+    for _ in range(20):
+        Y, backprop = model.begin_update(docs)
+        backprop([y - 0.5 for y in Y])
+        model.finish_update(optimizer)
+        losses.append(sum(float(((y - 0.5) ** 2)[:, 32:].sum()) for y in Y))
+    assert losses[-1] < losses[0] / 10
+    other = char_model(embed=EMBED["embed"]).from_bytes(model.to_bytes())
+    for one, two in zip(model.predict(docs), other.predict(docs)):
+        assert np.array_equal(one, two)
