@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Union
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spacy_clinical_ner.brat import BratDocument
 from spacy_clinical_ner.errors import ClinicalNerError
@@ -144,14 +145,15 @@ def metrics(
                     "missing_documents": [name, ...]} or null}
     S = {"p", "r", "f", "support",                        support: gold mentions (or relations)
          "tp", "fp", "fn",                                micro and per_type only
-         "ci_low", "ci_high",                             of f; null where `samples` is 0
+         "ci_low", "ci_high",                             of f; null if `samples` is 0 or nothing is there
          "p_ci_low", "p_ci_high", "r_ci_low", "r_ci_high"}
     D = {"f", "other_f", "difference", "ci_low", "ci_high", "p_value"}
     ```
 
     All figures are in [0, 1]. Averages and zero division: see `evaluation.metrics`; intervals and p-values: see
-    `evaluation.bootstrap`. Relations are directed and right only if label, order and both mentions (labels and
-    fragments) agree, so with predicted entities a gold relation whose mentions were not found is a miss.
+    `evaluation.bootstrap`. An interval leaves out resamples in which neither gold nor prediction holds the label, so
+    that a rare label is judged by documents that have it. Relations are directed and right only if label, order and
+    both mentions (labels and fragments) agree, so a gold relation whose mentions were not predicted is a miss.
 
     relations: whether to score relations; by default if gold or a prediction holds any.
     samples: bootstrap resamples, 0 for no intervals (ValueError with `other`). seed: of their random numbers.
@@ -185,23 +187,22 @@ def metrics(
 
 def _score(table: CountTable, samples: int, seed: int) -> Dict[str, Any]:
     counts = table.values.sum(axis=0)
-    whole = averages(counts)
-    resampled = resampled_counts(table.values, samples, seed) if samples else None
-    resampled_averages = None if resampled is None else averages(resampled)
-    resampled_types = None if resampled is None else precision_recall_f(resampled)
-    support = int(counts[:, 0].sum() + counts[:, 2].sum())
+    resampled = resampled_counts(table.values, samples, seed) if samples else np.zeros((0, *counts.shape))
+    whole, resampled_averages = averages(counts), averages(resampled)
+    resampled_types = precision_recall_f(resampled)
+    held = resampled.sum(axis=-1) > 0  # (samples, labels): a resample without the label says nothing about it
     result: Dict[str, Any] = {}
     for name in AVERAGES:
-        result[name] = {**_prf(whole[name]), "support": support}
+        result[name] = {**_prf(whole[name]), "support": int(counts[:, 0].sum() + counts[:, 2].sum())}
         if name == "micro":
             result[name].update(_counts(counts.sum(axis=0)))
-        result[name].update(_interval(None if resampled_averages is None else resampled_averages[name]))
+        result[name].update(_interval(resampled_averages[name][held.any(axis=-1)]))
     result["per_type"] = {
         label: {
             **_prf(precision_recall_f(counts[index])),
             "support": int(counts[index, 0] + counts[index, 2]),
             **_counts(counts[index]),
-            **_interval(None if resampled_types is None else resampled_types[:, index]),
+            **_interval(resampled_types[held[:, index], index]),
         }
         for index, label in enumerate(table.labels)
     }
@@ -218,18 +219,18 @@ def _compare(ours: CountTable, theirs: CountTable, samples: int, seed: int) -> D
     }
 
 
-def _prf(figures: np.ndarray) -> Dict[str, float]:
+def _prf(figures: NDArray[np.float64]) -> Dict[str, float]:
     return dict(zip(("p", "r", "f"), map(float, figures)))
 
 
-def _counts(counts: np.ndarray) -> Dict[str, int]:
+def _counts(counts: NDArray[np.int64]) -> Dict[str, int]:
     return dict(zip(Counts._fields, map(int, counts)))
 
 
-def _interval(resampled: Optional[np.ndarray]) -> Dict[str, Optional[float]]:
-    """The interval keys of S for (samples, 3) resampled figures."""
+def _interval(resampled: NDArray[np.float64]) -> Dict[str, Optional[float]]:
+    """The interval keys of S for (samples, 3) resampled figures; None if there are no samples."""
     keys = (("p_ci_low", "p_ci_high"), ("r_ci_low", "r_ci_high"), ("ci_low", "ci_high"))
-    if resampled is None:
+    if not len(resampled):
         return {key: None for pair in keys for key in pair}
     low, high = interval(resampled, CONFIDENCE)
     return {key: float(end[axis]) for axis, pair in enumerate(keys) for key, end in zip(pair, (low, high))}
