@@ -155,6 +155,8 @@ def find_cjk_font(text: str) -> Optional[str]:
     needed = {ord(sign) for sign in _CJK.findall(text)}
     manager = _optional("matplotlib.font_manager")
     for file in sorted({font.fname for font in manager.fontManager.ttflist}):
+        if "LastResort" in Path(file).name:  # matplotlib's own: claims all of Unicode, draws boxes
+            continue
         try:
             known = manager.get_font(file).get_charmap()
         except (OSError, RuntimeError):  # a font file that FreeType cannot read
