@@ -73,7 +73,9 @@ _CHINESE = {
     4: (disturb.odd_spaces,),
     5: (disturb.wrap, disturb.odd_spaces, disturb.no_final_newline),
     6: (disturb.wrap, disturb.carriage_returns, disturb.byte_order_mark),
+    7: (disturb.odd_spaces,),
     **{number: (disturb.wrap,) for number in range(8, 40, 4)},
+    **{number: (disturb.odd_spaces,) for number in range(9, 40, 4)},
 }
 
 CORPORA = (

@@ -10,7 +10,7 @@ from generator.derive import pick
 from generator.drafts import Draft, Edit
 
 _LONG_WORD = re.compile(r"[^\W\d_]{7,}")
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:cm|mm|mg|g|ml|kg|U|%|Gy|mmHg|mmol|次|天)\b)")
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|(?:cm|mm|mg|g|ml|kg|U|IU|Gy|mmHg|mmol|bpm)\b)")
 _ACCENTS = str.maketrans("áéíóúü", "aeiouu")
 
 

@@ -1,0 +1,193 @@
+"""Notes through a pipeline and out as BRAT files, one after the other, with what went wrong told by file."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Deque, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+from spacy.attrs import IS_SPACE
+from spacy.language import Language
+from spacy.tokens import Doc
+from tqdm import tqdm
+
+from spacy_clinical_ner.brat import BratDocument, document_name, from_doc, list_notes, read_document, write_document
+from spacy_clinical_ner.errors import InputError
+
+PathLike = Union[str, Path]
+
+_SPACY_CODE = re.compile(r"\[[EW]\d+\]")
+
+
+class Job(NamedTuple):
+    """A note to annotate: where it lies and where its copy goes (the .ann beside that)."""
+
+    note: Path
+    target: Path
+
+
+@dataclass
+class AnnotationSummary:
+    """What came out.
+
+    notes: written. words: tokens in them other than white space. mentions, relations: number per label.
+    seconds: from reading the first note to writing the last one. failures: one error for each note not annotated.
+    """
+
+    notes: int = 0
+    words: int = 0
+    mentions: Counter = field(default_factory=Counter)
+    relations: Counter = field(default_factory=Counter)
+    seconds: float = 0.0
+    failures: List[InputError] = field(default_factory=list)
+
+    @property
+    def words_per_second(self) -> float:
+        return self.words / self.seconds if self.seconds else 0.0
+
+
+def plan(source: PathLike, output: PathLike, *, overwrite: bool = False) -> List[Job]:
+    """Which notes go where: every .txt below the folder `source`, or that one file, under its relative name.
+
+    Raises InputError if there is no note, if a file would be written into `source`, or if one exists already and
+    `overwrite` is false.
+    """
+    source, output = Path(source), Path(output)
+    if source.is_file():
+        if source.suffix != ".txt":
+            raise InputError(source, None, "not a .txt file")
+        folder, notes = source.parent, [source]
+    else:
+        folder, notes = source, list_notes(source)
+    jobs = [Job(note, output / f"{document_name(note, folder)}.txt") for note in notes]
+    forbidden = source.resolve()
+    for job in jobs:
+        target = job.target.resolve()
+        if target == forbidden or forbidden in target.parents:
+            raise InputError(output, None, "annotations are never written into the input: choose another folder")
+    if not overwrite:
+        files = [path for job in jobs for path in (job.target, job.target.with_suffix(".ann"))]
+        existing = [path for path in files if path.exists()]
+        if existing:
+            more = f" and so do {len(existing) - 1} more files" if len(existing) > 1 else ""
+            raise InputError(existing[0], None, f"exists already{more}: choose another folder, or --overwrite")
+    return jobs
+
+
+def annotate_notes(
+    nlp: Language,
+    jobs: Sequence[Job],
+    *,
+    spans_key: str = "sc",
+    confidence: bool = False,
+    n_process: int = 1,
+    batch_size: Optional[int] = None,
+    progress: bool = False,
+) -> AnnotationSummary:
+    """Annotate notes and write each as a .txt, byte for byte the same, with an .ann beside it.
+
+    jobs: what to read and where to write, as `plan` gives them. Files that exist are replaced.
+    spans_key: mentions are those of `doc.ents` and of `doc.spans[spans_key]`.
+    confidence: add `span._.confidence` as a note on each mention.
+    n_process, batch_size: as for `nlp.pipe`. As many notes as this takes are in memory, never all of them.
+    progress: show a progress bar on stderr.
+
+    A note that cannot be read, on which the pipeline fails or whose labels BRAT cannot hold ends up in `failures`; all
+    others are written. Raises InputError if a file cannot be created at all.
+    """
+    summary = AnnotationSummary()
+    start = time.perf_counter()
+    with tqdm(total=len(jobs), unit="note", disable=not progress) as bar:
+        for job, result in _run(nlp, iter(jobs), n_process, batch_size):
+            if not isinstance(result, InputError):
+                document = from_doc(result, spans_key=spans_key, confidence=confidence)
+                result = _written(document, job) or result
+            if isinstance(result, InputError):
+                summary.failures.append(result)
+            else:
+                summary.notes += 1
+                summary.words += len(result) - int(result.to_array([IS_SPACE]).sum())
+                summary.mentions.update(entity.label for entity in document.entities)
+                summary.relations.update(relation.label for relation in document.relations)
+            summary.seconds = time.perf_counter() - start
+            bar.set_postfix_str(f"{summary.words_per_second:,.0f} words/s", refresh=False)
+            bar.update()
+    return summary
+
+
+def _written(document: BratDocument, job: Job) -> Optional[InputError]:
+    """Write a document; the error that keeps this one, and not all others too, from being written."""
+    try:
+        write_document(document, job.target)
+    except InputError as error:
+        return InputError(job.note, None, f"BRAT cannot hold what the pipeline found, see its labels: {error.reason}")
+    except OSError as error:
+        raise InputError(job.target, None, error.strerror or "cannot be written") from error
+    return None
+
+
+def _run(
+    nlp: Language, jobs: Iterator[Job], n_process: int, batch_size: Optional[int]
+) -> Iterator[Tuple[Job, Union[Doc, InputError]]]:
+    """Every job with its Doc or with why there is none, in the order of the jobs but for notes that cannot be read.
+
+    `nlp.pipe` ends at an error without saying on which note. Those it had taken and not given back are then done one
+    by one, and a new `nlp.pipe` goes on with the rest.
+    """
+    waiting: Deque[Tuple[Job, str]] = deque()
+    unreadable: Deque[Tuple[Job, InputError]] = deque()
+
+    def texts() -> Iterator[str]:
+        for job in jobs:
+            try:
+                # Only the text counts here: annotations that stand beside the note may be as broken as they like.
+                text = read_document(job.note, on_error="drop").text
+            except InputError as error:
+                unreadable.append((job, error))
+                continue
+            waiting.append((job, text))
+            yield text
+
+    finished = False
+    while not finished:
+        docs = nlp.pipe(texts(), n_process=n_process, batch_size=batch_size)
+        while True:
+            try:
+                doc = next(docs)
+            except StopIteration:
+                finished = True
+                break
+            except Exception:
+                break
+            yield waiting[0][0], _checked(*waiting.popleft(), doc)
+        while waiting:
+            job, text = waiting.popleft()
+            yield job, _alone(nlp, job, text)
+        while unreadable:
+            yield unreadable.popleft()
+
+
+def _alone(nlp: Language, job: Job, text: str) -> Union[Doc, InputError]:
+    """The Doc of one note, or the component that fails on it. What its error says may quote the note, so it is kept
+    back but for spaCy's own code.
+    """
+    running = "tokenizer"
+    try:
+        doc = nlp.make_doc(text)
+        for running, component in nlp.pipeline:  # noqa: B007
+            doc = component(doc)
+    except Exception as error:
+        code = _SPACY_CODE.search(str(error))
+        kind = type(error).__name__ + (f" {code[0]}" if code else "")
+        return InputError(job.note, None, f"the pipeline fails on this note: {kind} in {running}")
+    return _checked(job, text, doc)
+
+
+def _checked(job: Job, text: str, doc: Doc) -> Union[Doc, InputError]:
+    """Offsets in another text than the note's would be wrong without anyone noticing."""
+    if doc.text != text:
+        return InputError(job.note, None, "the pipeline changes the text of this note, so that offsets would be wrong")
+    return doc
