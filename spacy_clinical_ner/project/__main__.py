@@ -12,7 +12,7 @@ from spacy_clinical_ner.errors import ClinicalNerError
 
 app = typer.Typer(
     name="python -m spacy_clinical_ner.project",
-    help="Steps of project.yml: lay out a corpus, train, build a wheel, try the installed pipeline.",
+    help="Steps of project.yml that neither spaCy nor clinical-ner has.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -80,6 +80,23 @@ def train(
     if max_epochs:
         overrides["training.max_epochs"] = max_epochs
     train_pipeline(config, data, output, overrides, gpu_id=gpu_id)
+
+
+@app.command()
+def clear(folder: Path = typer.Argument(..., help="Folder of predictions; need not be there.")) -> None:
+    """Remove the predictions of an earlier run, perhaps of another corpus: they would mix with those to come.
+
+    A folder that holds anything but .txt and .ann files is left alone, with status 2.
+    """
+    import shutil
+
+    from spacy_clinical_ner.errors import InputError
+
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix not in (".txt", ".ann"):
+            raise InputError(path, None, "not a prediction; this folder is not removed")
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 @app.command()

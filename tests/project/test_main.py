@@ -71,3 +71,21 @@ def test_what_was_split_off_is_said(places: Path, monkeypatch, capsys) -> None:
     printed = " ".join(capsys.readouterr().out.split())
     assert "test/ has no annotations" in printed
     assert re.search(r"no test/: \d of 10 documents split off by a hash of their names", printed)
+
+
+def test_old_predictions_are_cleared(tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "predictions"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.txt", "a.ann", "deep/b.ann"):
+        (folder / name).write_text("", encoding="utf8")
+    assert run(monkeypatch, "clear", folder) == 0
+    assert not folder.exists()
+    assert run(monkeypatch, "clear", folder) == 0
+
+
+def test_other_folders_are_not_cleared(tmp_path: Path, monkeypatch, capsys) -> None:
+    for name in ("a.ann", "thesis.docx"):
+        (tmp_path / name).write_text("", encoding="utf8")
+    assert run(monkeypatch, "clear", tmp_path) == 2
+    assert "thesis.docx: not a prediction" in capsys.readouterr().err
+    assert (tmp_path / "a.ann").exists()

@@ -1,0 +1,47 @@
+# make demo   from nothing to spacy.load("es_cantemist_ner"), offline but for pip
+# make test   the test suite
+# make lint   style and types
+#
+# Everything happens in .venv, which is made with $(PYTHON) when it is missing. Steps that are done leave a stamp in
+# .venv and are skipped until what they depend on changes; `make clean` forgets them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# The version pinned in constraints.txt; torch stands first, as other packages would choose a build of their own.
+TORCH := $(shell sed -n 's/^\(torch==.*\)$$/\1/p' constraints.txt)
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m spacy project run all .
+	$(BIN)/python -m spacy_clinical_ner.project smoke es_cantemist_ner corpus/cantemist/brat/test \
+		--corpus corpus/cantemist/brat
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+clean:
+	rm -rf $(VENV)
+
+# setuptools and wheel are for builds without isolation: of this package, and of the trained pipeline's, offline.
+$(VENV)/.base: constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH)
+	$(PIP) 'setuptools>=70.1' wheel
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.base setup.cfg pyproject.toml
+	$(PIP) --no-build-isolation --editable '.[plots,vectors]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base setup.cfg pyproject.toml
+	$(PIP) --no-build-isolation --editable '.[dev]'
+	touch $@
