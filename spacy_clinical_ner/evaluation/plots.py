@@ -79,6 +79,7 @@ def plot_sentence_lengths(lengths: Mapping[str, int], path: Union[str, Path]) ->
             bins[min((length - 1) // width, most // width)] += count
         longest = max(counts)
         axes.bar([bin * width + 0.5 for bin in bins], list(bins.values()), width * 0.9, align="edge", color=_BAR)
+        axes.set_ylim(0, max(bins.values()) * 1.12)  # room for the word beside the median
         median = _percentile(counts, 0.5)
         axes.axvline(median, color=_INK, linestyle="--", linewidth=1)
         axes.annotate(
