@@ -137,6 +137,7 @@ def split_tokens(doc: Doc, starts: Set[int], ends: Set[int]) -> Doc:
 
     A single space between words is no token in spaCy; it becomes one where a mention starts or ends with it.
     """
+    text = doc.text  # made anew each time one asks for it
     cuts = sorted(starts | ends)
     words: List[str] = []
     spaces: List[bool] = []
@@ -147,7 +148,7 @@ def split_tokens(doc: Doc, starts: Set[int], ends: Set[int]) -> Doc:
         if not inner:
             norms[len(words)] = token.norm_
         edges = [start, *inner, end]
-        words.extend(doc.text[a:b] for a, b in zip(edges, edges[1:]))
+        words.extend(text[a:b] for a, b in zip(edges, edges[1:]))
         spaces.extend(False for _ in inner)
         lone_space = bool(token.whitespace_) and (end in starts or end + 1 in ends)
         spaces.append(bool(token.whitespace_) and not lone_space)

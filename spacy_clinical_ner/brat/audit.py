@@ -112,8 +112,8 @@ class FolderAudit:
         if report["relations"]["not_shown"]:
             reasons.append(("hidden", "relation", "one of its mentions is not shown", report["relations"]["not_shown"]))
         if reasons:
-            header = ("", "what", "how or why", "count")
-            printer.table(reasons, header=header, divider=True, aligns=("l", "l", "l", "r"), max_col=80)
+            columns = ("", "what", "how or why", "count")
+            printer.table(reasons, header=columns, divider=True, aligns=("l", "l", "l", "r"), max_col=80)
         if mentions["hidden_from_ents"]:
             printer.text("hidden: in the spans group, but doc.ents cannot hold it")
         if mentions["misaligned"]:
