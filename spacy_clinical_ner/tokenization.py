@@ -26,9 +26,9 @@ _LETTER = rf"[^\W\d_{_HAN}]"
 _WORD = rf"{_LETTER}(?:{_LETTER}|[\u0300-\u036f])*"
 
 # A code is at most four letters before its digits: a longer word with digits behind it carries a footnote mark
-# (`metastásico12`). `x` between numbers is a sign of multiplication (`87x66mm`).
+# (`metastásico12`), and one before a decimal is a test with its value (`TC5.0`). `x` between numbers is a sign of multiplication (`87x66mm`).
 _TOKEN = re.compile(
-    rf"[ ]|[^\S ]+|(?![xX×]\d){_LETTER}{{1,4}}\d+(?:[a-d](?![a-zß-öø-ÿ]))?|{_WORD}|\d+(?:[.,]\d+)*|.",
+    rf"[ ]|[^\S ]+|(?![xX×]\d){_LETTER}{{1,4}}\d+(?![.,]?\d)(?:[a-d](?![a-zß-öø-ÿ]))?|{_WORD}|\d+(?:[.,]\d+)*|.",
     re.DOTALL,
 )
 _NAME = "spacy-clinical-ner.ClinicalTokenizer.v1"

@@ -17,6 +17,8 @@ NLP = blank_pipeline("es")
         ("CA-15", "CA - 15"),
         ("HER2+", "HER2 +"),
         ("8mg", "8 mg"),
+        ("TC5.0mmol/L", "TC 5.0 mmol / L"),
+        ("LDL12,55", "LDL 12,55"),
         ("T2N1M0", "T2 N1 M0"),
         ("pT3aN0M1b", "pT3a N0 M1b"),
         ("87x66mm", "87 x 66 mm"),

@@ -13,6 +13,7 @@ app = typer.Typer(
     help="Turn BRAT-annotated clinical notes into spaCy pipelines, and back.\n\n"
     "Exit status: 0 done; 1 done, but a threshold was crossed; 2 bad input or usage.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
