@@ -20,9 +20,9 @@ from tagger_rounds import count_words, note_files, peak_rss_mib, read_note, serv
 GOLD, PREDICTED = "gold_spans", "predicted_spans"
 
 
-def linear(peak: float, warmup: float, start: float) -> Dict[str, Any]:
-    """EDS-NLP's schedule: from `start` up to `peak` in the first `warmup` of all steps, then down to 0."""
-    return {"@schedules": "linear", "warmup_rate": warmup, "start_value": start, "max_value": peak}
+def linear(peak: float, warmup: float) -> Dict[str, Any]:
+    """EDS-NLP's schedule: from 0 up to `peak` in the first `warmup` (a share) of all steps, then down to 0."""
+    return {"@schedules": "linear", "warmup_rate": warmup, "start_value": 0.0, "max_value": peak}
 
 
 def run_training(args: argparse.Namespace) -> None:
@@ -47,8 +47,8 @@ def run_training(args: argparse.Namespace) -> None:
         module=nlp,
         total_steps=steps,
         groups={
-            "ner[.]embedding": {"lr": linear(args.encoder_rate, args.warmup, 0.0)},
-            ".*": {"lr": linear(args.head_rate, args.warmup, args.head_rate), "weight_decay": args.weight_decay},
+            "ner[.]embedding": {"lr": linear(args.encoder_rate, args.warmup)},
+            ".*": {"lr": linear(args.head_rate, args.warmup), "weight_decay": args.weight_decay},
         },
     )
     marks: List[Dict[str, float]] = []

@@ -1,0 +1,262 @@
+"""`crf_ner` against spaCy's own `ner`: trained on the same notes, scored by the same command, in the same run."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import typer
+from results import commit
+from tagger_common import (
+    ROOT,
+    WORK,
+    digest,
+    fingerprint,
+    package_command,
+    read_json,
+    run_logged,
+    score,
+    show_f,
+    table,
+    write_json,
+)
+
+from spacy_clinical_ner.errors import InputError
+
+OURS, SPACY = "crf_ner", "spaCy ner"
+SYSTEMS = (SPACY, OURS)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Which folders of a corpus are trained on, stop the training and are scored.
+
+    dev: None splits a tenth off `train` by a hash of the document names.
+    """
+
+    name: str
+    lang: str
+    dev: Optional[str]
+    test: str
+
+    @property
+    def config(self) -> Path:
+        return ROOT / "configs" / f"{self.name}.cfg"
+
+
+CANTEMIST = Corpus("cantemist", "es", dev="dev1", test="dev2")
+MACCROBAT = Corpus("maccrobat", "en", dev=None, test="dev")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """BRAT folders; `raw` are those whose texts word vectors may be trained on."""
+
+    train: Path
+    dev: Path
+    test: Path
+    raw: Tuple[Path, ...]
+
+
+def lay_out(corpus: Corpus, folder: Path, work: Path) -> Parts:
+    """Find the parts of a corpus, or make them. Raises InputError for a folder that lacks one."""
+    parts = {name: folder / name for name in ("train", corpus.dev, corpus.test) if name}
+    for path in parts.values():
+        if not path.is_dir():
+            raise InputError(path, None, f"no such folder; {corpus.name} needs {', '.join(f'{p}/' for p in parts)}")
+    train, test = parts["train"], parts[corpus.test]
+    if corpus.dev is not None:
+        dev = parts[corpus.dev]
+    else:
+        train, dev = split_by_hash(train, work / "brat")
+    background = folder / "background"
+    return Parts(train, dev, test, (train, background) if background.is_dir() else (train,))
+
+
+def split_by_hash(folder: Path, output: Path) -> Tuple[Path, Path]:
+    """Copy a BRAT folder to output/train and output/dev, as the project's workflows split: (train, dev)."""
+    from spacy_clinical_ner.brat import document_name, list_notes
+    from spacy_clinical_ner.project.corpus import Member, split_off
+
+    members = [Member(path, document_name(path, folder)) for path in list_notes(folder)]
+    dev, train = split_off(members, "dev")
+    for name, part in (("train", train), ("dev", dev)):
+        shutil.rmtree(output / name, ignore_errors=True)
+        for member in part:
+            for path in (member.path, member.path.with_suffix(".ann")):
+                if path.is_file():
+                    target = output / name / (member.name + path.suffix)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path, target)
+    return output / "train", output / "dev"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is needed to train one system, but for the seed: `overrides` go to `spacy train`."""
+
+    system: str
+    config: Path
+    overrides: Tuple[str, ...]
+    settings: str
+
+    def folder(self, work: Path, seed: int) -> Path:
+        return work / f"{self.system.replace(' ', '_')}-{self.settings}-seed{seed}"
+
+
+def plan_spacy(corpus: Corpus, parts: Parts, work: Path, extra: Tuple[str, ...]) -> Plan:
+    """spaCy's `ner` as `spacy init config --optimize efficiency` sets it up, with spaCy's own tokenizer.
+
+    It fails with E024 on mentions that begin or end with white space, so that is trimmed; a mention that ends inside a
+    token takes the whole token, which teaches more than leaving it out.
+    """
+    import spacy
+
+    base = work / "spacy-data"
+    config = base / "config.cfg"
+    init = ("init", "config", config, "--lang", corpus.lang, "--pipeline", "ner", "--optimize", "efficiency", "--force")
+    run_logged("spacy init config", (sys.executable, "-m", "spacy", *init), base / "init.log")
+    spacy.blank(corpus.lang).to_disk(base / "blank")
+    options = ("--pipeline", base / "blank", "--misaligned", "expand", "--trim-whitespace")
+    for part, folder in (("train", parts.train), ("dev", parts.dev)):
+        _convert(f"{SPACY}: convert {part}", folder, base / f"{part}.spacy", *options)
+    overrides = ("--paths.train", str(base / "train.spacy"), "--paths.dev", str(base / "dev.spacy"), *extra)
+    return Plan(SPACY, config, overrides, _settings(config, parts, extra))
+
+
+def plan_ours(corpus: Corpus, parts: Parts, work: Path, vectors: Optional[Path], extra: Tuple[str, ...]) -> Plan:
+    """`crf_ner` as the config in configs/ sets it up; word vectors are trained first if it wants some and has none."""
+    from spacy_clinical_ner.project.train import uses_vectors
+
+    base = work / "our-data"
+    for part, folder in (("train", parts.train), ("dev", parts.dev)):
+        _convert(f"{OURS}: convert {part}", folder, base / f"{part}.spacy", "--lang", corpus.lang)
+    overrides = ["--paths.train", str(base / "train.spacy"), "--paths.dev", str(base / "dev.spacy")]
+    if uses_vectors(corpus.config):
+        if vectors is None:
+            vectors = base / "vectors"
+            if not vectors.is_dir():
+                typer.echo("Training word vectors ...")
+                first, *others = parts.raw
+                also = [word for folder in others for word in ("--also", folder)]
+                command = package_command("vectors", first, vectors, "--lang", corpus.lang, *also)
+                run_logged("vectors", command, base / "vectors.log")
+        overrides += ["--paths.vectors", str(vectors.resolve())]
+    return Plan(OURS, corpus.config, (*overrides, *extra), _settings(corpus.config, parts, (*overrides[4:], *extra)))
+
+
+def _settings(config: Path, parts: Parts, extra: Tuple[str, ...]) -> str:
+    folders = [fingerprint(folder) for folder in (parts.train, parts.dev, parts.test)]
+    return digest({"config": config.read_text(encoding="utf8"), "parts": folders, "extra": extra})
+
+
+def _convert(name: str, folder: Path, output: Path, *options: Any) -> None:
+    run_logged(name, package_command("convert", folder, output, *options), output.with_suffix(".log"))
+
+
+def train_and_score(plan: Plan, seed: int, test: Path, work: Path) -> Dict[str, Any]:
+    """Train one system with one seed, annotate the test notes and score them; a finished one is only read again."""
+    folder = plan.folder(work, seed)
+    done = read_json(folder / "result.json")
+    name = f"{plan.system}, seed {seed}"
+    if done is not None:
+        typer.echo(f"{name}: finished before, F {done['scores']['f']:.4f}")
+        return done
+    typer.echo(f"{name}: training, log in {folder / 'train.log'}")
+    command = (sys.executable, "-m", "spacy", "train", plan.config, "--output", folder / "model", *plan.overrides)
+    training = run_logged(name, (*command, "--system.seed", seed), folder / "train.log")
+    model = folder / "model" / "model-best"
+    shutil.rmtree(folder / "predictions", ignore_errors=True)
+    annotate = package_command("annotate", model, test, folder / "predictions")
+    annotation = run_logged(f"{name}: annotate", annotate, folder / "annotate.log")
+    meta = read_json(model / "meta.json") or {}
+    result = {
+        "system": plan.system,
+        "seed": seed,
+        "model": str(model),
+        "predictions": str(folder / "predictions"),
+        "scores": score(test, folder / "predictions"),
+        "dev_token_f": meta.get("performance", {}).get("ents_f"),
+        "train_seconds": training.seconds,
+        "train_peak_rss_mib": training.peak_rss_mib,
+        "annotate_seconds": annotation.seconds,
+        "annotate_peak_rss_mib": annotation.peak_rss_mib,
+        "commit": commit(),
+    }
+    write_json(folder / "result.json", result)
+    typer.echo(f"{name}: F {result['scores']['f']:.4f} after {training.seconds / 60:.1f} min")
+    return result
+
+
+def compare(
+    corpus: Corpus, folder: Path, seeds: int, vectors: Optional[Path], jobs: int, extra: Tuple[str, ...]
+) -> Dict[str, Any]:
+    """Train both systems with seeds 0 to `seeds` - 1, in turns, and return all results.
+
+    Returns {"results": {system: [result by seed]}, "pairs": [strict micro scores of ours by seed, with the paired
+    "comparison" to spaCy's], "medians": {system: F}}.
+    """
+    work = WORK / corpus.name
+    folder = folder.resolve()
+    parts = lay_out(corpus, folder, work)
+    plans = {
+        SPACY: plan_spacy(corpus, parts, work, extra),
+        OURS: plan_ours(corpus, parts, work, vectors, extra),
+    }
+    runs = [(system, seed) for seed in range(seeds) for system in SYSTEMS]
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        done = list(pool.map(lambda run: train_and_score(plans[run[0]], run[1], parts.test, work), runs))
+    results = {system: [result for result in done if result["system"] == system] for system in SYSTEMS}
+    pairs = [
+        score(parts.test, Path(ours["predictions"]), compare=Path(theirs["predictions"]))
+        for ours, theirs in zip(results[OURS], results[SPACY])
+    ]
+    medians = {system: statistics.median(r["scores"]["f"] for r in results[system]) for system in SYSTEMS}
+    return {"corpus": corpus.name, "results": results, "pairs": pairs, "medians": medians}
+
+
+def report(outcome: Dict[str, Any]) -> str:
+    """Tables for a person: every training, the paired differences and the medians."""
+    rows: List[List[str]] = []
+    for system in SYSTEMS:
+        for result in outcome["results"][system]:
+            s = result["scores"]
+            rows.append(
+                [
+                    system,
+                    str(result["seed"]),
+                    show_f(s),
+                    f"{s['p']:.4f}",
+                    f"{s['r']:.4f}",
+                    f"{result['train_seconds'] / 60:.1f}",
+                    f"{result['train_peak_rss_mib']:,.0f}",
+                ]
+            )
+    header = ("system", "seed", "strict micro F [95% CI]", "P", "R", "training, min", "training peak RSS, MiB")
+    differences = [
+        [str(seed), f"{d['difference']:+.4f}", f"[{d['ci_low']:+.3f}, {d['ci_high']:+.3f}]", f"{d['p_value']:.4f}"]
+        for seed, d in enumerate(pair["comparison"] for pair in outcome["pairs"])
+    ]
+    medians = outcome["medians"]
+    return "\n\n".join(
+        [
+            table(header, rows),
+            table(("seed", f"{OURS} - {SPACY}", "paired bootstrap, 95%", "p"), differences),
+            f"median F: {OURS} {medians[OURS]:.4f}, {SPACY} {medians[SPACY]:.4f}, "
+            f"difference {medians[OURS] - medians[SPACY]:+.4f}",
+        ]
+    )
+
+
+def median_models(outcome: Dict[str, Any]) -> Dict[str, str]:
+    """For each system the pipeline whose F is the median (the lower of the two middle ones for an even number)."""
+    chosen = {}
+    for system, results in outcome["results"].items():
+        ordered = sorted(results, key=lambda result: result["scores"]["f"])
+        chosen[system] = ordered[(len(ordered) - 1) // 2]["model"]
+    return chosen
