@@ -88,7 +88,10 @@ def write_document(document: BratDocument, path_to_txt: Union[str, Path]) -> Non
     if path.suffix != ".txt":
         raise ValueError(f"the path of a note ends in .txt: {path}")
     standoff = document.standoff()
-    parse_standoff(document.name, document.text, standoff, path=ann_path, text_mismatch="error")
+    try:
+        parse_standoff(document.name, document.text, standoff, path=ann_path, text_mismatch="error")
+    except InputError as error:
+        raise InputError(ann_path, error.line, f"cannot be written as BRAT: {error.reason}") from None
     for target, content in ((path, document.text), (ann_path, standoff)):
         with replacing(target) as temporary:
             temporary.write_bytes(content.encode("utf8"))

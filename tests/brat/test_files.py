@@ -105,7 +105,7 @@ def test_writing_replaces_both_files_and_leaves_nothing_else(tmp_path):
     ],
 )
 def test_writing_refuses_what_could_not_be_read_again(tmp_path, entity):
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"a\.ann:1: cannot be written as BRAT: "):
         write_document(BratDocument("a", "nuevo", [entity]), tmp_path / "a.txt")
     assert list(tmp_path.iterdir()) == []
 
