@@ -6,6 +6,8 @@
 # .venv and are skipped until what they depend on changes; `make clean` forgets them.
 
 PYTHON ?= python3
+# The matrices are small, and torch's threads wait for each other where others keep the cores busy.
+export OMP_NUM_THREADS ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt

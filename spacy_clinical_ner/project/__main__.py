@@ -63,6 +63,7 @@ def train(
     output: Path = typer.Argument(..., help="Folder for model-best and model-last."),
     seed: int = typer.Option(0, help="system.seed of the config."),
     gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
+    threads: int = typer.Option(1, min=1, help="Threads of torch on the CPU."),
     max_epochs: int = typer.Option(0, min=0, help="training.max_epochs; 0 for what the config says."),
     for_small: str = typer.Option("", help="Overrides for a small corpus, as in 'training.patience=100 a.b=1'."),
     small_below: int = typer.Option(0, min=0, help="A corpus with fewer kB of training text is small."),
@@ -79,7 +80,7 @@ def train(
     overrides["system.seed"] = seed
     if max_epochs:
         overrides["training.max_epochs"] = max_epochs
-    train_pipeline(config, data, output, overrides, gpu_id=gpu_id)
+    train_pipeline(config, data, output, overrides, gpu_id=gpu_id, threads=threads)
 
 
 @app.command()
