@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spacy_clinical_ner.layers.crf_autograd import LogLikelihood
 from spacy_clinical_ner.layers.crf_decoding import best_paths, n_best_paths
-from spacy_clinical_ner.layers.crf_messages import Scores, messages
+from spacy_clinical_ner.layers.crf_messages import Scores, compute_messages
 from spacy_clinical_ner.layers.crf_spans import span_log_probability
 from spacy_clinical_ner.layers.tag_scheme import Constraints, TagScheme
 
@@ -26,9 +26,7 @@ class LinearChainCRF(torchcrf.CRF):
     positions of each sequence, one at least. Emissions in half precision are computed in float32.
     """
 
-    def __init__(
-        self, num_tags: int, batch_first: bool = False, *, constraints: Optional[Constraints] = None
-    ) -> None:
+    def __init__(self, num_tags: int, batch_first: bool = False, *, constraints: Optional[Constraints] = None) -> None:
         super().__init__(num_tags, batch_first)
         self.scheme = None if constraints is None else TagScheme(constraints.scheme)
         shapes = {"start": (num_tags,), "end": (num_tags,), "transition": (num_tags, num_tags)}
@@ -38,9 +36,7 @@ class LinearChainCRF(torchcrf.CRF):
                 raise ValueError(f"constraints.{name} must have shape {shape}, got {tuple(allowed.shape)}")
             self.register_buffer(f"allowed_{name}", allowed, persistent=False)
 
-    def forward(
-        self, emissions: Tensor, tags: Tensor, mask: Optional[Tensor] = None, reduction: str = "sum"
-    ) -> Tensor:
+    def forward(self, emissions: Tensor, tags: Tensor, mask: Optional[Tensor] = None, reduction: str = "sum") -> Tensor:
         """Log-likelihood, in nats, of tags (sequences, length) under emissions (sequences, length, tags).
 
         reduction: "none" (one value a sequence), "sum", "mean" (over sequences) or "token_mean".
@@ -51,9 +47,10 @@ class LinearChainCRF(torchcrf.CRF):
             raise ValueError(f"invalid reduction: {reduction}")
         scores = self._scores(emissions, mask, tags)
         gold = tags if not self.batch_first else tags.transpose(0, 1)
-        if self.scheme is not None and torch.isneginf(scores.path_score(gold).detach()).any():
+        needed = torch.is_grad_enabled() and any(x.requires_grad for x in scores[:4])
+        value = LogLikelihood.apply(needed, *scores, gold)
+        if self.scheme is not None and torch.isneginf(value).any():
             raise ValueError("the gold tags break the constraints: no such sequence is possible")
-        value = LogLikelihood.apply(*scores, gold)
         if reduction == "none":
             return value
         if reduction == "sum":
@@ -86,7 +83,7 @@ class LinearChainCRF(torchcrf.CRF):
             raise ValueError(f"n must be at least 1, got {n}")
         scores = self._scores(emissions, mask)
         paths, values = n_best_paths(scores, n)
-        logs = values - messages(scores).log_partition.unsqueeze(1)
+        logs = values - compute_messages(scores).log_partition.unsqueeze(1)
         rows = zip(paths.permute(1, 2, 0).tolist(), logs.tolist(), scores.lengths.tolist())
         return [
             [(tags[:length], log) for tags, log in zip(found, probabilities) if log > -torch.inf]
@@ -97,13 +94,14 @@ class LinearChainCRF(torchcrf.CRF):
     def marginals(self, emissions: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         """Posterior probability of each tag at each position, in the layout of `emissions`; 0 at padding."""
         scores = self._scores(emissions, mask)
-        return self._layout(messages(scores).marginals().to(scores.emissions.dtype))
+        at, _ = compute_messages(scores).expectations(scores, torch.ones_like(scores.emissions[0, :, 0]))
+        return self._layout(at.to(scores.emissions.dtype))
 
     @torch.no_grad()
     def span_log_probability(
         self, emissions: Tensor, mask: Optional[Tensor], spans: Tensor, *, temperature: float = 1.0
     ) -> Tensor:
-        """Exact posterior log-probability (n,) float64 that each span is in the tagging, with these very edges.
+        """Exact posterior log-probability (n,) that each span is in the tagging, with these very edges.
 
         spans: (n, 4) long, rows (sequence, start, end, label index), end exclusive.
         temperature: divides all scores, transitions too (Guo et al. 2017), which leaves the best path as it is.
@@ -114,15 +112,16 @@ class LinearChainCRF(torchcrf.CRF):
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
         scores = self._scores(emissions, mask)
-        scores = Scores(*(x / temperature for x in scores[:4]), scores.lengths)
         if not len(spans):
-            return emissions.new_zeros(0, dtype=torch.float64)
+            return scores.emissions.new_zeros(0)
         sequence, start, end, label = spans.unbind(1)
         inside = (start >= 0) & (start < end) & (end <= scores.lengths[sequence])
         inside &= (label >= 0) & (self.scheme.num_tags(1) + label * len(self.scheme.prefixes) <= self.num_tags)
         if not inside.all():
             raise ValueError(f"span {spans[~inside][0].tolist()} does not fit its sequence or the labels")
-        return span_log_probability(scores, messages(scores), spans, self.scheme)
+        # In float64, so that what a note is batched with shows in no digit.
+        exact = scores.to(torch.float64).tempered(temperature)
+        return span_log_probability(exact, compute_messages(exact), spans, self.scheme).to(scores.emissions.dtype)
 
     def _layout(self, x: Tensor) -> Tensor:
         return x.transpose(0, 1) if self.batch_first else x
@@ -133,6 +132,7 @@ class LinearChainCRF(torchcrf.CRF):
         emissions = self._layout(emissions)
         length, sequences, _ = emissions.shape
         if mask is None:
+            mask = torch.ones((length, sequences), dtype=torch.bool, device=emissions.device)
             lengths = torch.full((sequences,), length, device=emissions.device)
         else:
             mask = self._layout(mask).bool()
@@ -145,4 +145,4 @@ class LinearChainCRF(torchcrf.CRF):
             start = start.masked_fill(~self.allowed_start, -torch.inf)
             end = end.masked_fill(~self.allowed_end, -torch.inf)
             transitions = transitions.masked_fill(~self.allowed_transition, -torch.inf)
-        return Scores(emissions.to(dtype), start.to(dtype), end.to(dtype), transitions.to(dtype), lengths)
+        return Scores(emissions.to(dtype), start.to(dtype), end.to(dtype), transitions.to(dtype), mask, lengths)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spacy_clinical_ner.layers.crf_messages import LogMessages, Scores
+from spacy_clinical_ner.layers.crf_messages import Messages, Scores
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
 
 
-def span_log_probability(scores: Scores, messages: LogMessages, spans: Tensor, scheme: TagScheme) -> Tensor:
+def span_log_probability(scores: Scores, messages: Messages, spans: Tensor, scheme: TagScheme) -> Tensor:
     """Log-probability (n,) float64 that each span is in the tagging, exactly as it stands.
 
     spans: (n, 4) long, rows (sequence, start, end, label index), end exclusive.
@@ -36,20 +36,20 @@ def span_log_probability(scores: Scores, messages: LogMessages, spans: Tensor, s
     weight[1:] += scores.transitions[tag[:-1], tag[1:]].double().where(offset[1:] > 0, 0.0)
     within = weight.new_zeros(len(spans)).index_add_(0, span, weight)
 
-    before = messages.log_prefix(start, sequence).gather(1, first.unsqueeze(1)).squeeze(1)
+    before = messages.log_prefix(scores, start, sequence).gather(1, first.unsqueeze(1)).squeeze(1)
     if scheme.name == "BIO":
         after = _not_continued(scores, messages, sequence, end, last, inside)
     else:
-        after = messages.log_suffix(end - 1, sequence).gather(1, last.unsqueeze(1)).squeeze(1)
+        after = messages.log_suffix(scores, end - 1, sequence).gather(1, last.unsqueeze(1)).squeeze(1)
     return before + within + after - messages.log_partition[sequence]
 
 
 def _not_continued(
-    scores: Scores, messages: LogMessages, sequence: Tensor, end: Tensor, last: Tensor, inside: Tensor
+    scores: Scores, messages: Messages, sequence: Tensor, end: Tensor, last: Tensor, inside: Tensor
 ) -> Tensor:
     """(n,) log-weight of what may follow a span in BIO, where the next token must not be I- of the same label."""
     following = end.clamp(max=len(scores.emissions) - 1)
     onward = scores.transitions[last].double() + scores.emissions[following, sequence].double()
-    onward = onward + messages.log_suffix(following, sequence)
+    onward = onward + messages.log_suffix(scores, following, sequence)
     onward = onward.scatter(1, inside.unsqueeze(1), -torch.inf).logsumexp(1)
     return torch.where(end == scores.lengths[sequence], scores.end[last].double(), onward)

@@ -64,7 +64,7 @@ class TagScheme:
         unfinished = np.isin(kind, ["B", "I"])
         same = label[:, None] == label
         transition = (closes[:, None] & opens) | (unfinished[:, None] & continues & same)
-        return Constraints(*(torch.from_numpy(a) for a in (opens, closes, transition)), self.name)
+        return Constraints(torch.from_numpy(opens), torch.from_numpy(closes), torch.from_numpy(transition), self.name)
 
     def encode(self, spans: Iterable[tuple[int, int, int]], length: int) -> NDArray[np.int64]:
         """Tags (length,) of non-overlapping spans (start, end, label index), end exclusive.
