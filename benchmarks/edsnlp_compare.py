@@ -6,9 +6,10 @@ import json
 import shutil
 import statistics
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import typer
 from tagger_common import (
@@ -30,7 +31,6 @@ from tagger_speed import worker_command
 from spacy_clinical_ner.brat import BratDocument, Entity, document_name, list_notes, read_document, write_document
 
 OURS, EDS = "crf_ner", "EDS-NLP"
-SYSTEMS = (EDS, OURS)
 ENVIRONMENT = BENCHMARKS / "work" / "edsnlp-env"
 WORK = BENCHMARKS / "work" / "edsnlp"
 # torch stands first, as the other packages would otherwise choose a build of their own. The second wheel holds the
@@ -62,6 +62,29 @@ class Budget:
             f"{self.epochs} epochs, {self.batch_size} notes an update, AdamW with peak rates {self.encoder_rate:g} "
             f"(encoder) and {self.head_rate:g} (head), {self.threads} thread(s), seed {self.seed}"
         )
+
+
+class Row(NamedTuple):
+    """A line of the table: a system, its inference in one precision."""
+
+    system: str
+    precision: str
+    folder: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.system}, {self.precision}"
+
+    @property
+    def request(self) -> Dict[str, Any]:
+        return {} if self.system == OURS else {"mixed": self.precision == "bfloat16"}
+
+
+# float32 is what the two are compared in; bfloat16 is what EDS-NLP chooses by itself. spaCy's transformers have none on
+# a CPU.
+FLOAT_EDS = Row(EDS, "float32", "eds-float32")
+FLOAT_OURS = Row(OURS, "float32", "ours")
+ROWS = (FLOAT_EDS, Row(EDS, "bfloat16", "eds-bfloat16"), FLOAT_OURS)
 
 
 def make_environment() -> Path:
@@ -114,8 +137,8 @@ def train_eds(train: Path, output: Path, budget: Budget) -> Dict[str, Any]:
     finished = run_logged(f"{EDS}: train", command, output / "train.log", threads=budget.threads)
     report = read_json(output / "train.json")
     assert report is not None
-    rate = report["measured_words"] / report["measured_seconds"]
-    return _trained(finished, output / "model", rate, report["versions"])
+    seconds = (report["measured_seconds"], report["measured_cpu_seconds"])
+    return _trained(finished, output / "model", report["measured_words"], seconds, report["versions"])
 
 
 def train_ours(train: Path, output: Path, budget: Budget) -> Dict[str, Any]:
@@ -140,18 +163,23 @@ def train_ours(train: Path, output: Path, budget: Budget) -> Dict[str, Any]:
     command += ["--code", BENCHMARKS / "tagger_registry.py"]
     command += [word for name, value in overrides.items() for word in (f"--{name}", value)]
     finished = run_logged(f"{OURS}: train", command, output / "train.log", threads=budget.threads)
-    clock = json.loads(times.read_text(encoding="utf8"))
-    words = count_words(read_note(path) for path in notes)
-    rate = words * (budget.epochs - 1) / (clock[-1] - clock[per_epoch - 1])
-    return _trained(finished, output / "model-last", rate, versions("spacy-clinical-ner", "spacy", "torch"))
+    clocks = json.loads(times.read_text(encoding="utf8"))
+    words = (budget.epochs - 1) * count_words(read_note(path) for path in notes)
+    seconds = [end - start for start, end in zip(clocks[per_epoch - 1], clocks[-1])]
+    used = versions("spacy-clinical-ner", "spacy", "spacy-transformers", "torch")
+    return _trained(finished, output / "model-last", words, seconds, used)
 
 
-def _trained(finished: Finished, model: Path, words_per_second: float, used: Mapping[str, str]) -> Dict[str, Any]:
+def _trained(
+    finished: Finished, model: Path, words: float, seconds: Sequence[float], used: Mapping[str, str]
+) -> Dict[str, Any]:
+    """words: in all epochs but the first, which took `seconds` (wall clock, CPU)."""
     return {
         "model": str(model),
         "train_seconds": finished.seconds,
         "train_peak_rss_mib": finished.peak_rss_mib,
-        "train_words_per_second": words_per_second,
+        "train_words_per_second": words / seconds[0],
+        "train_words_per_cpu_second": words / seconds[1],
         "versions": dict(used),
     }
 
@@ -170,75 +198,100 @@ def write_predictions(gold: Path, predictions: Mapping[str, Sequence], output: P
 
 
 def measure_inference(models: Mapping[str, str], notes: Path, budget: Budget, rounds: int) -> Dict[str, Any]:
-    """Words per second of both in turns, their peak memory, and EDS-NLP's predictions: what it answers to "write"."""
-    eds_command = [str(make_environment()), str(BENCHMARKS / "edsnlp_worker.py"), "infer", "--model", models[EDS]]
-    # 4096 is what spacy-transformers hands to its encoder at once, too.
-    eds_command += ["--notes", str(notes), "--batch-words", "4096", "--threads", str(budget.threads)]
-    our_command = worker_command("infer", Path(models[OURS]), notes, budget.threads)
-    predictions = WORK / "eds-predictions.json"
-    with Worker(EDS, eds_command, WORK / "eds-infer.log", budget.threads) as eds:
-        with Worker(OURS, our_command, WORK / "our-infer.log", budget.threads) as ours:
-            answers = alternate((eds, ours), rounds, do="round")
-        eds.ask(do="write", output=str(predictions))
-    write_predictions(notes, read_json(predictions) or {}, WORK / f"{EDS}-predictions")
+    """Words per second and peak memory by row of the table, in turns; EDS-NLP's predictions are written on the way."""
+    # As many words at once as spacy-transformers' own default would take.
+    options = ("--model", models[EDS], "--notes", notes, "--batch-words", 4096, "--threads", budget.threads)
+    command = [str(word) for word in (make_environment(), BENCHMARKS / "edsnlp_worker.py", "infer", *options)]
+    with ExitStack() as stack:
+        workers = {}
+        for row in ROWS:
+            ours = worker_command("infer", Path(models[OURS]), notes, budget.threads)
+            log = WORK / f"infer-{row.folder}.log"
+            workers[row] = stack.enter_context(
+                Worker(row.name, ours if row.system == OURS else command, log, budget.threads)
+            )
+        answers = alternate([(workers[row], {"do": "round", **row.request}) for row in ROWS], rounds)
+        for row in ROWS:
+            if row.system == EDS:
+                predictions = WORK / f"{row.folder}.json"
+                workers[row].ask(do="write", output=str(predictions), **row.request)
+                write_predictions(notes, read_json(predictions) or {}, WORK / "predictions" / row.folder)
     return {
-        name: {"rates": values, "peak_rss_mib": answers[-1][index]["peak_rss_mib"]}
-        for index, (name, values) in enumerate(zip(SYSTEMS, rates(answers)))
+        row.name: {"rates": values, "peak_rss_mib": answers[-1][index]["peak_rss_mib"]}
+        for index, (row, values) in enumerate(zip(ROWS, rates(answers)))
     }
 
 
 def compare_with_edsnlp(corpus: Path, budget: Budget, rounds: int) -> Dict[str, Any]:
-    """Train both on train/, score and time both on dev/. {"budget", "systems": {name: figures}, "comparison"}."""
+    """Train both on train/, score and time both on dev/.
+
+    Returns {"budget", "training": {system: figures}, "inference" and "scores": {row name: figures}, "comparison":
+    paired difference of ours to EDS-NLP in float32}.
+    """
     corpus = corpus.resolve()
     make_environment()
     train, dev = entities_only(corpus / "train", WORK / "train"), corpus / "dev"
-    systems: Dict[str, Dict[str, Any]] = {}
+    training: Dict[str, Dict[str, Any]] = {}
     for name, trainer in ((EDS, train_eds), (OURS, train_ours)):
         typer.echo(f"{name}: training with {budget.describe()}")
         shutil.rmtree(WORK / name, ignore_errors=True)
-        systems[name] = trainer(train, WORK / name, budget)
+        training[name] = trainer(train, WORK / name, budget)
     typer.echo("Inference in turns ...")
-    inference = measure_inference({name: systems[name]["model"] for name in SYSTEMS}, dev, budget, rounds)
-    predicted = {name: WORK / f"{name}-predictions" for name in SYSTEMS}
-    command = package_command("annotate", systems[OURS]["model"], dev, predicted[OURS])
-    shutil.rmtree(predicted[OURS], ignore_errors=True)
+    inference = measure_inference({name: figures["model"] for name, figures in training.items()}, dev, budget, rounds)
+    predicted = {row.name: WORK / "predictions" / row.folder for row in ROWS}
+    ours, theirs = predicted[FLOAT_OURS.name], predicted[FLOAT_EDS.name]
+    shutil.rmtree(ours, ignore_errors=True)
+    command = package_command("annotate", training[OURS]["model"], dev, ours)
     run_logged(f"{OURS}: annotate", command, WORK / "annotate.log", threads=budget.threads)
-    for name in SYSTEMS:
-        systems[name].update(inference=inference[name], scores=score(dev, predicted[name]))
     outcome = {
         "budget": budget.describe(),
-        "systems": systems,
-        "comparison": score(dev, predicted[OURS], compare=predicted[EDS])["comparison"],
+        "training": training,
+        "inference": inference,
+        "scores": {name: score(dev, folder) for name, folder in predicted.items()},
+        "comparison": score(dev, ours, compare=theirs)["comparison"],
     }
     write_json(WORK / "result.json", outcome)
     return outcome
 
 
 def edsnlp_report(outcome: Mapping[str, Any]) -> str:
+    training, inference = outcome["training"], outcome["inference"]
     rows: List[List[str]] = []
-    systems = outcome["systems"]
-    for name in SYSTEMS:
-        figures = systems[name]
+    for row in ROWS:
+        trained, ran = training[row.system], inference[row.name]
         rows.append(
             [
-                name,
-                show_f(figures["scores"]),
-                f"{figures['train_words_per_second']:,.0f}",
-                f"{figures['train_peak_rss_mib']:,.0f}",
-                show_spread(figures["inference"]["rates"]),
-                f"{figures['inference']['peak_rss_mib']:,.0f}",
+                row.name,
+                show_f(outcome["scores"][row.name]),
+                f"{trained['train_words_per_second']:,.0f}",
+                f"{trained['train_words_per_cpu_second']:,.0f}",
+                f"{trained['train_peak_rss_mib']:,.0f}",
+                show_spread(ran["rates"]),
+                f"{ran['peak_rss_mib']:,.0f}",
             ]
         )
-    header = ("system", "strict micro F", "train words/s", "train RSS, MiB", "inference words/s", "inference RSS, MiB")
-    difference = outcome["comparison"]
-    training = systems[OURS]["train_words_per_second"] / systems[EDS]["train_words_per_second"]
-    inference = median_ratio(systems[OURS]["inference"]["rates"], systems[EDS]["inference"]["rates"])
+    header = (
+        "system",
+        "strict micro F",
+        "train words/s",
+        "a CPU second",
+        "peak RSS, MiB",
+        "inference words/s",
+        "peak RSS, MiB",
+    )
+    d = outcome["comparison"]
+    wall, cpu = (
+        training[OURS][f"train_words_per_{unit}second"] / training[EDS][f"train_words_per_{unit}second"]
+        for unit in ("", "cpu_")
+    )
+    ratio = median_ratio(inference[FLOAT_OURS.name]["rates"], inference[FLOAT_EDS.name]["rates"])
     return "\n\n".join(
         [
             f"Both: {outcome['budget']}",
             table(header, rows),
-            f"{OURS} to {EDS}: F {difference['difference']:+.4f} [{difference['ci_low']:+.3f}, "
-            f"{difference['ci_high']:+.3f}], training {training:.2f} x, inference {inference:.2f} x",
+            f"{OURS} to {EDS}, both in float32: F {d['difference']:+.4f} [{d['ci_low']:+.3f}, {d['ci_high']:+.3f}] "
+            f"(p {d['p_value']:.3f}), training {wall:.2f} x by the clock and {cpu:.2f} x by CPU time (the trainings "
+            f"follow each other, so the clock also sees what else the machine did), inference {ratio:.2f} x",
         ]
     )
 
@@ -246,13 +299,15 @@ def edsnlp_report(outcome: Mapping[str, Any]) -> str:
 def edsnlp_figures(outcome: Mapping[str, Any]) -> str:
     """One line for RESULTS.md."""
     parts = [outcome["budget"]]
-    for name in SYSTEMS:
-        figures = outcome["systems"][name]
-        used = ", ".join(f"{package} {version}" for package, version in figures["versions"].items())
-        rate = statistics.median(figures["inference"]["rates"])
+    for name, trained in outcome["training"].items():
+        used = ", ".join(f"{package} {version}" for package, version in trained["versions"].items())
+        rate, memory = trained["train_words_per_second"], trained["train_peak_rss_mib"]
+        cpu = trained["train_words_per_cpu_second"]
+        parts.append(f"{name} ({used}): training {rate:,.0f} words/s ({cpu:,.0f} a CPU second), {memory:,.0f} MiB")
+    for name, ran in outcome["inference"].items():
+        rate = statistics.median(ran["rates"])
         parts.append(
-            f"{name} ({used}): F {show_f(figures['scores'])}, training {figures['train_words_per_second']:,.0f} "
-            f"words/s, {figures['train_peak_rss_mib']:,.0f} MiB, inference {rate:,.0f} words/s, "
-            f"{figures['inference']['peak_rss_mib']:,.0f} MiB"
+            f"{name}: F {show_f(outcome['scores'][name])}, inference {rate:,.0f} words/s, "
+            f"{ran['peak_rss_mib']:,.0f} MiB"
         )
     return "; ".join(parts)

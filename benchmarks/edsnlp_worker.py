@@ -55,7 +55,14 @@ def run_training(args: argparse.Namespace) -> None:
 
     def mark(metrics: Dict[str, Any]) -> None:
         seen = metrics["per_pipe"]["ner"]["stats"]["ner_words"]
-        marks.append({"at": time.perf_counter(), "words": seen * words / tokens, "loss": metrics["loss"]})
+        marks.append(
+            {
+                "wall": time.perf_counter(),
+                "cpu": time.process_time(),
+                "words": seen * words / tokens,
+                "loss": metrics["loss"],
+            }
+        )
 
     started = time.perf_counter()
     train(
@@ -83,7 +90,8 @@ def run_training(args: argparse.Namespace) -> None:
         "steps": steps,
         "seconds": seconds,
         "measured_words": sum(row["words"] for row in marks[1:]),
-        "measured_seconds": marks[-1]["at"] - marks[0]["at"],
+        "measured_seconds": marks[-1]["wall"] - marks[0]["wall"],
+        "measured_cpu_seconds": marks[-1]["cpu"] - marks[0]["cpu"],
         "losses": [row["loss"] for row in marks],
         "peak_rss_mib": peak_rss_mib(),
         "versions": {"edsnlp": edsnlp.__version__, "torch": torch.__version__},
@@ -98,21 +106,22 @@ def run_inference(args: argparse.Namespace) -> None:
     texts = [read_note(path) for path in paths]
     words = count_words(texts)
 
-    def predict() -> Any:
-        return nlp.pipe(texts).set_processing(batch_size=f"{args.batch_words} words")
+    def predict(mixed: bool) -> Any:
+        # Unless it is told otherwise, EDS-NLP computes in bfloat16 where it can, on a CPU too.
+        return nlp.pipe(texts).set_processing(batch_size=f"{args.batch_words} words", autocast=mixed)
 
-    def timed_round() -> Dict[str, float]:
+    def timed_round(mixed: bool) -> Dict[str, float]:
         started = time.perf_counter()
-        for _ in predict():
+        for _ in predict(mixed):
             pass
         return {"words": words, "seconds": time.perf_counter() - started}
 
-    def write(output: str) -> Dict[str, int]:
+    def write(output: str, mixed: bool) -> Dict[str, int]:
         predictions = {
             path.relative_to(args.notes).with_suffix("").as_posix(): [
                 (span.label_, span.start_char, span.end_char) for span in doc.spans.get(PREDICTED, ())
             ]
-            for path, doc in zip(paths, predict())
+            for path, doc in zip(paths, predict(mixed))
         }
         Path(output).write_text(json.dumps(predictions), encoding="utf8")
         return {"notes": len(predictions)}

@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -107,22 +107,22 @@ def serve(actions: Mapping[str, Callable[..., Mapping[str, Any]]]) -> None:
         print(json.dumps({**answer, "peak_rss_mib": peak_rss_mib()}), file=answers, flush=True)
 
 
-def alternate(workers: Sequence[Worker], rounds: int, **request: Any) -> List[List[Dict[str, Any]]]:
-    """Ask all workers in turn, `rounds` times after one round that only warms up; (rounds, workers) answers.
+def alternate(turns: Sequence[Tuple[Worker, Mapping[str, Any]]], rounds: int) -> List[List[Dict[str, Any]]]:
+    """Send each worker its request in turn, `rounds` times after one round that only warms up; (rounds, turns) answers.
 
     Every second round goes the other way, so that none of them always works in the wake of the same other.
     """
     result = []
     for number in range(rounds + 1):
-        order = range(len(workers)) if number % 2 else reversed(range(len(workers)))
-        answers = {index: workers[index].ask(**request) for index in order}
+        order = range(len(turns)) if number % 2 else reversed(range(len(turns)))
+        answers = {index: turns[index][0].ask(**turns[index][1]) for index in order}
         if number:
-            result.append([answers[index] for index in range(len(workers))])
+            result.append([answers[index] for index in range(len(turns))])
     return result
 
 
 def rates(rounds: Iterable[Sequence[Mapping[str, Any]]], amount: str = "words") -> List[List[float]]:
-    """(rounds, workers) answers to (workers, rounds) amounts per second."""
+    """(rounds, turns) answers to (turns, rounds) amounts per second."""
     return [list(column) for column in zip(*([a[amount] / a["seconds"] for a in answers] for answers in rounds))]
 
 

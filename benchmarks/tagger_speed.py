@@ -33,7 +33,7 @@ def measure(models: Mapping[str, Path], what: str, argument: Any, threads: int, 
             )
             for name, model in models.items()
         ]
-        answers = alternate(workers, rounds, do="round")
+        answers = alternate([(worker, {"do": "round"}) for worker in workers], rounds)
     by_worker = rates(answers)
     return {
         worker.name: {"rates": values, "peak_rss_mib": answers[-1][index]["peak_rss_mib"]}
@@ -103,13 +103,10 @@ def measure_linear(model: Path, notes: Path, sizes: Sequence[int], rounds: int, 
     with Worker("linear", command, log, threads) as worker:
         at_rest = worker.ask(do="memory")["at_rest_mib"]
         peak = worker.ask(do="round", tokens=total, total=total)["peak_rss_mib"]
-    per_token: Dict[int, List[float]] = {size: [] for size in sizes}
     with Worker("linear", command, log, threads) as worker:
-        for number in range(rounds + 1):
-            for size in sizes if number % 2 else reversed(sizes):
-                answer = worker.ask(do="round", tokens=size, total=total)
-                if number:  # the first round warms up
-                    per_token[size].append(answer["seconds"] / answer["tokens"])
+        turns = [(worker, {"do": "round", "tokens": size, "total": total}) for size in sizes]
+        by_size = rates(alternate(turns, rounds), "tokens")
+    per_token = {size: [1 / rate for rate in values] for size, values in zip(sizes, by_size)}
     return {"seconds_per_token": per_token, "at_rest_mib": at_rest, "peak_rss_mib": peak}
 
 
