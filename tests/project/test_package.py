@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
 import pytest
+import spacy
 import srsly
 from spacy.language import Language
+from spacy.training import Example
 
 from spacy_clinical_ner import __version__
 from spacy_clinical_ner.brat import BratDocument, Entity
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.evaluation.scoring import evaluate
 from spacy_clinical_ner.project.corpus import PreparedCorpus
-from spacy_clinical_ner.project.package import build_wheel, describe
+from spacy_clinical_ner.project.package import build_wheel, describe, forget_words
 from spacy_clinical_ner.tokenization import blank_pipeline
 
 CORPUS = PreparedCorpus(
@@ -76,6 +79,39 @@ def inputs(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def trained_crf_ner(folder: Path) -> Path:
+    nlp = blank_pipeline("es")
+    nlp.add_pipe("crf_ner")
+    text = "Ingresa Fulgencia con fiebre."
+    example = Example.from_dict(nlp.make_doc(text), {"entities": [(22, 28, "SYMPTOM")]})
+    optimizer = nlp.initialize(lambda: [example])
+    for _ in range(30):
+        nlp.update([example], sgd=optimizer)
+    nlp(text)
+    nlp.to_disk(folder)
+    return folder
+
+
+def test_packaged_pipeline_forgets_words_but_not_what_it_learnt(tmp_path: Path) -> None:
+    model = trained_crf_ner(tmp_path / "model")
+    strings = model / "vocab" / "strings.json"
+    assert "Fulgencia" in srsly.read_json(strings)
+    text = "Sale Fulgencia sin fiebre."
+    before = [(span.start, span.end, span.label_, span._.confidence) for span in spacy.load(model)(text).ents]
+    assert before
+    assert forget_words(model)
+    assert not {"Fulgencia", "fulgencia"} & set(srsly.read_json(strings))
+    after = [(span.start, span.end, span.label_, span._.confidence) for span in spacy.load(model)(text).ents]
+    assert after == before
+
+
+def test_components_that_spell_words_keep_theirs(inputs: Path) -> None:
+    strings = inputs / "model" / "vocab" / "strings.json"
+    before = strings.read_bytes()
+    assert not forget_words(inputs / "model")
+    assert strings.read_bytes() == before
+
+
 def build(inputs: Path, version: str = "1.2.3") -> Path:
     return build_wheel(
         inputs / "model", inputs, inputs / "metrics.json", inputs / "packages", name="tiny_ner", version=version
@@ -107,6 +143,13 @@ def test_wheel_holds_pipeline_and_meta(inputs: Path) -> None:
     assert "es_tiny_ner = es_tiny_ner" in entry_points
     assert "clinic" in stale.read_text(encoding="utf8")
     assert str(inputs).encode() not in everything
+
+
+def test_wheel_holds_no_word_of_the_notes(inputs: Path) -> None:
+    shutil.rmtree(inputs / "model")
+    trained_crf_ner(inputs / "model")
+    with zipfile.ZipFile(build(inputs)) as archive:
+        assert not [name for name in archive.namelist() if b"ulgencia" in archive.read(name)]
 
 
 def test_missing_metrics_leave_the_old_package(inputs: Path) -> None:
