@@ -82,7 +82,7 @@ def inputs(tmp_path: Path) -> Path:
 def trained_crf_ner(folder: Path) -> Path:
     nlp = blank_pipeline("es")
     nlp.add_pipe("crf_ner")
-    text = "Ingresa Fulgencia con fiebre."
+    text = "Ingresa Zanquelia con fiebre."
     example = Example.from_dict(nlp.make_doc(text), {"entities": [(22, 28, "SYMPTOM")]})
     optimizer = nlp.initialize(lambda: [example])
     for _ in range(30):
@@ -95,12 +95,12 @@ def trained_crf_ner(folder: Path) -> Path:
 def test_packaged_pipeline_forgets_words_but_not_what_it_learnt(tmp_path: Path) -> None:
     model = trained_crf_ner(tmp_path / "model")
     strings = model / "vocab" / "strings.json"
-    assert "Fulgencia" in srsly.read_json(strings)
-    text = "Sale Fulgencia sin fiebre."
+    assert "Zanquelia" in srsly.read_json(strings)
+    text = "Sale Zanquelia sin fiebre."
     before = [(span.start, span.end, span.label_, span._.confidence) for span in spacy.load(model)(text).ents]
     assert before
     assert forget_words(model)
-    assert not {"Fulgencia", "fulgencia"} & set(srsly.read_json(strings))
+    assert not {"Zanquelia", "zanquelia"} & set(srsly.read_json(strings))
     after = [(span.start, span.end, span.label_, span._.confidence) for span in spacy.load(model)(text).ents]
     assert after == before
 
@@ -149,7 +149,7 @@ def test_wheel_holds_no_word_of_the_notes(inputs: Path) -> None:
     shutil.rmtree(inputs / "model")
     trained_crf_ner(inputs / "model")
     with zipfile.ZipFile(build(inputs)) as archive:
-        assert not [name for name in archive.namelist() if b"ulgencia" in archive.read(name)]
+        assert not [name for name in archive.namelist() if b"anquelia" in archive.read(name)]
 
 
 def test_missing_metrics_leave_the_old_package(inputs: Path) -> None:
