@@ -28,7 +28,7 @@ class LinearChainCRF(torchcrf.CRF):
 
     def __init__(self, num_tags: int, batch_first: bool = False, *, constraints: Optional[Constraints] = None) -> None:
         super().__init__(num_tags, batch_first)
-        self.scheme = None if constraints is None else TagScheme(constraints.scheme)
+        self.scheme = TagScheme(constraints.scheme) if constraints is not None and constraints.scheme else None
         shapes = {"start": (num_tags,), "end": (num_tags,), "transition": (num_tags, num_tags)}
         for name, shape in shapes.items():
             allowed = None if constraints is None else getattr(constraints, name)
@@ -49,7 +49,7 @@ class LinearChainCRF(torchcrf.CRF):
         gold = tags if not self.batch_first else tags.transpose(0, 1)
         needed = torch.is_grad_enabled() and any(x.requires_grad for x in scores[:4])
         value = LogLikelihood.apply(needed, *scores, gold)
-        if self.scheme is not None and torch.isneginf(value).any():
+        if self.allowed_start is not None and torch.isneginf(value).any():
             raise ValueError("the gold tags break the constraints: no such sequence is possible")
         if reduction == "none":
             return value
@@ -115,7 +115,8 @@ class LinearChainCRF(torchcrf.CRF):
         if not len(spans):
             return scores.emissions.new_zeros(0)
         sequence, start, end, label = spans.unbind(1)
-        inside = (start >= 0) & (start < end) & (end <= scores.lengths[sequence])
+        known = (sequence >= 0) & (sequence < len(scores.lengths))
+        inside = known & (start >= 0) & (start < end) & (end <= scores.lengths[sequence * known])
         inside &= (label >= 0) & (self.scheme.num_tags(1) + label * len(self.scheme.prefixes) <= self.num_tags)
         if not inside.all():
             raise ValueError(f"span {spans[~inside][0].tolist()} does not fit its sequence or the labels")
@@ -128,6 +129,8 @@ class LinearChainCRF(torchcrf.CRF):
 
     def _scores(self, emissions: Tensor, mask: Optional[Tensor], tags: Optional[Tensor] = None) -> Scores:
         """Check the arguments as pytorch-crf does, and bring them to the form that the algorithms take."""
+        if emissions.dim() == 3 and emissions.shape[1 if self.batch_first else 0] == 0:
+            raise ValueError("emissions must have at least one position")
         self._validate(emissions, tags=tags, mask=mask)
         emissions = self._layout(emissions)
         length, sequences, _ = emissions.shape
@@ -141,7 +144,7 @@ class LinearChainCRF(torchcrf.CRF):
             lengths = mask.sum(0)
         dtype = torch.promote_types(torch.promote_types(emissions.dtype, self.transitions.dtype), torch.float32)
         start, end, transitions = self.start_transitions, self.end_transitions, self.transitions
-        if self.scheme is not None:
+        if self.allowed_start is not None:
             start = start.masked_fill(~self.allowed_start, -torch.inf)
             end = end.masked_fill(~self.allowed_end, -torch.inf)
             transitions = transitions.masked_fill(~self.allowed_transition, -torch.inf)

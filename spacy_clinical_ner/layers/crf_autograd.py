@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from spacy_clinical_ner.layers.crf_messages import Scores, compute_messages
 
@@ -42,15 +41,29 @@ class LogLikelihood(torch.autograd.Function):
         return (scores.path_score(tags) - found.log_partition).to(emissions.dtype)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, weight: Tensor) -> tuple:
         tags, *saved = ctx.saved_tensors
         scores, found = Scores(*saved[:6]), ctx.kind(*saved[6:])
-        at, pairs = found.expectations(scores, -weight)
-        gold = weight * scores.mask
-        at.scatter_add_(2, tags.unsqueeze(2), gold.unsqueeze(2).to(at.dtype))
-        place = tags[:-1] * len(pairs) + tags[1:]
-        pairs.view(-1).scatter_add_(0, place.reshape(-1), gold[1:].reshape(-1).to(pairs.dtype))
-        last = at[scores.lengths - 1, torch.arange(at.shape[1], device=at.device)]
-        gradients = (at, at[0].sum(0), last.sum(0), pairs)
-        return (None, *(g.to(x.dtype) for g, x in zip(gradients, scores)), None, None, None)
+        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+            at, pairs = found.expectations(scores, -weight)
+            gold = weight * scores.mask
+            at.scatter_add_(2, tags.unsqueeze(2), gold.unsqueeze(2).to(at.dtype))
+            place = tags[:-1] * len(pairs) + tags[1:]
+            pairs.view(-1).scatter_add_(0, place.reshape(-1), gold[1:].reshape(-1).to(pairs.dtype))
+            last = at[scores.lengths - 1, torch.arange(at.shape[1], device=at.device)]
+            gradients = [g.to(x.dtype) for g, x in zip((at, at[0].sum(0), last.sum(0), pairs), scores)]
+        if torch.is_grad_enabled():  # create_graph=True
+            gradients = [_Once.apply(g, weight, *scores[:4]) for g in gradients]
+        return (None, *gradients, None, None, None)
+
+
+class _Once(torch.autograd.Function):
+    """A gradient that depends on tensors in a way that is not worked out: passes it on, and raises when asked."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *depends_on: Tensor) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, weight: Tensor) -> tuple:
+        raise RuntimeError("LinearChainCRF cannot be differentiated twice: its gradient has no derivative of its own")

@@ -37,14 +37,15 @@ def n_best_paths(scores: Scores, n: int) -> tuple[Tensor, Tensor]:
         top, origin = candidates.topk(min(n, ways * tags), dim=1)
         going = (t < lengths)[:, None, None]
         kept = torch.nn.functional.pad(best, (0, 0, 0, top.shape[1] - ways), value=-torch.inf)
-        stay = torch.arange(kept[0].numel(), device=lengths.device).view(kept.shape[1:])
+        # Ways that were only padded on to a sequence that has ended lead anywhere: their score is -inf.
+        stay = torch.arange(top.shape[1] * tags, device=lengths.device).clamp_(max=ways * tags - 1).view(-1, tags)
         best = torch.where(going, top + emissions[t].unsqueeze(1), kept)
         back.append(torch.where(going, origin, stay))
-    final = (best + end).view(sequences, -1)
+    final = (best + end).flatten(1)
     score, place = final.topk(min(n, final.shape[1]), dim=1)
     paths = torch.empty((steps, sequences, score.shape[1]), dtype=torch.long, device=emissions.device)
     for t in range(steps - 1, -1, -1):
         paths[t] = place % tags
         if t:
-            place = back[t - 1].view(sequences, -1).gather(1, place)
+            place = back[t - 1].flatten(1).gather(1, place)
     return paths, score

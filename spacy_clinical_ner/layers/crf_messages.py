@@ -128,13 +128,12 @@ class ScaledMessages(NamedTuple):
         Returns (length, sequences, tags), 0 beyond the end of a sequence, and (tags, tags).
         """
         tags = len(self.matrix)
-        factor = (weight * scores.mask).unsqueeze(2) / self.meeting
-        at = (self.messages[0] * self.onward).mul_(factor)
+        onward = self.onward * ((weight * scores.mask).unsqueeze(2) / self.meeting)
         # From `arrived` at t to the message at t + 1 there may lie a rescaling.
-        rescaled = (self.scale[0, :-1] - self.scale[0, 1:]).exp_().unsqueeze(2)
-        onward = self.onward[1:] * factor[1:].mul_(rescaled)
-        pairs = self.arrived[:-1].reshape(-1, tags).t() @ onward.view(-1, tags)
-        return at, pairs.mul_(self.matrix)
+        rescaled = (self.scale[0, :-1] - self.scale[0, 1:]).exp_().to(onward.dtype)
+        arrived = self.arrived[:-1] * rescaled.unsqueeze(2)
+        pairs = arrived.view(-1, tags).t() @ onward[1:].reshape(-1, tags)
+        return onward.mul_(self.messages[0]), pairs.mul_(self.matrix)
 
     def log_prefix(self, scores: Scores, t: Tensor, sequence: Tensor) -> Tensor:
         """(n, tags) float64 log-weights of all ways to come to position t, its emission left out, for n places."""
@@ -215,6 +214,8 @@ def compute_messages(scores: Scores, directions: int = 2) -> Messages:
     Scaled messages prove themselves: every tag that the constraints let a sequence be in has kept a normal number, so
     nothing was lost to underflow. Scores further apart than that, and -inf among the emissions, go to the next kind.
     """
+    if not len(scores.lengths):
+        return LogMessages.compute(scores)  # nothing to prove
     for dtype in dict.fromkeys((scores.emissions.dtype, torch.float64)):
         found = ScaledMessages.compute(scores.to(dtype), directions)
         if found is not None:

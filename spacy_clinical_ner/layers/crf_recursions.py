@@ -122,7 +122,7 @@ def _steps(entry: Tensor, matrix: Tensor, weight: Tensor, keep: bool) -> tuple[T
     messages[:, 0] = entry
     state = entry.new_empty(entry.shape)
     totals = entry.new_empty((directions, -(-length // _RESCALE), rows, copies, 1))
-    ones = entry.new_ones((tags, 1))  # for short rows a product with it is the quickest sum
+    ones = entry.new_ones((directions, tags, 1))  # for short rows a product with it is the quickest sum
     # The same memory with time first and without the axis of copies, for the matrix products.
     flat = [x.flatten(-3, -2).transpose(0, 1) for x in (messages, totals)]
     xp, (m, w, z, s, one, step, flat_m, flat_z, flat_s) = _native(
@@ -215,8 +215,8 @@ def trace_back(best: Tensor, end: Tensor, transitions: Tensor, lengths: Tensor, 
     last = (lengths - 1).tolist()
     stops: dict[int, list[int]] = {}
     if size >= length:
-        for row, t in enumerate(last):
-            stops.setdefault(t, []).append(row)
+        for sequence, t in enumerate(last):
+            stops.setdefault(t, []).append(sequence)
         return _trace_steps(best.unsqueeze(2), end, onto, stops, end.new_zeros(1, tags)).squeeze(2)
 
     # The path to each tag that a block may be left by, for all blocks side by side; then choose from the last on.

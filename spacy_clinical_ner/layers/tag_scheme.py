@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, NamedTuple, Sequence, Union
+from typing import Iterable, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -17,13 +17,13 @@ class Constraints(NamedTuple):
     """Which tags may start a sequence, end it, and follow each other.
 
     start, end: (tags,) bool. transition: (tags, tags) bool, [i, j] = tag j may follow tag i.
-    scheme: name of the tag scheme the tags belong to; what spans are read with.
+    scheme: name of the tag scheme that gives the tags a meaning, if one does; posteriors of spans need it.
     """
 
     start: Tensor
     end: Tensor
     transition: Tensor
-    scheme: str
+    scheme: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class TagScheme:
         row = torch.as_tensor(tags, dtype=torch.long).reshape(1, -1)
         return [(start, end, label) for _, start, end, label in self.spans(row).tolist()]
 
-    def spans(self, tags: Tensor, mask: Union[Tensor, None] = None) -> Tensor:
+    def spans(self, tags: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         """Spans of a batch: rows (sequence, start, end, label index), long, ordered by sequence and position.
 
         tags: (sequences, length) long; mask: the same shape, True for tokens (also negative tags count as padding).
