@@ -7,7 +7,7 @@ different labels may share their offsets.
 
 from __future__ import annotations
 
-from typing import Iterable, List, NamedTuple, Optional
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
 from spacy.tokens import Doc, Span
 
@@ -52,12 +52,16 @@ def _key(span: Span) -> tuple:
 
 def get_confidence(span: Span) -> Optional[float]:
     """Posterior probability (0 to 1) of this span with this label under the model that set it; None if none did."""
-    return span.doc.user_data.get((CONFIDENCE, span.start_char, span.end_char, span.label_))
+    return _user_data(span.doc).get((CONFIDENCE, span.start_char, span.end_char, span.label_))
 
 
 def set_confidence(span: Span, value: float) -> None:
     """Store the posterior probability of `span` with its present label."""
-    span.doc.user_data[(CONFIDENCE, span.start_char, span.end_char, span.label_)] = float(value)
+    _user_data(span.doc)[(CONFIDENCE, span.start_char, span.end_char, span.label_)] = float(value)
+
+
+def _user_data(doc: Doc) -> Dict[Any, Any]:
+    return doc.user_data  # spaCy's stubs allow string keys only; spaCy itself uses tuples
 
 
 def register() -> None:

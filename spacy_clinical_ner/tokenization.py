@@ -19,14 +19,14 @@ from spacy.util import registry
 from spacy.vocab import Vocab
 
 _HAN = (
-    "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+    "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _LETTER = rf"[^\W\d_{_HAN}]"
 _WORD = rf"{_LETTER}(?:{_LETTER}|[\u0300-\u036f])*"
 
 # A code is at most four letters before its digits: a longer word with digits behind it carries a footnote mark
-# (`metastásico12`), and one before a decimal is a test with its value (`TC5.0`). `x` between numbers is a sign of multiplication (`87x66mm`).
+# (`metastásico12`), and one before a decimal is a test with its value (`TC5.0`). `x` between numbers is a sign of
+# multiplication (`87x66mm`).
 _TOKEN = re.compile(
     rf"[ ]|[^\S ]+|(?![xX×]\d){_LETTER}{{1,4}}\d+(?![.,]?\d)(?:[a-d](?![a-zß-öø-ÿ]))?|{_WORD}|\d+(?:[.,]\d+)*|.",
     re.DOTALL,

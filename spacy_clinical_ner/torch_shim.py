@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from io import BytesIO
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Optional, cast
 
 import srsly
 import torch
-from thinc.api import PyTorchShim, get_torch_default_device, xp2torch
-from torch import nn
+from thinc.api import Model, PyTorchShim, get_torch_default_device, torch2xp, xp2torch
+from thinc.types import Floats2d
+from torch import Tensor, nn
 
 
 class LazyTorchShim(PyTorchShim):
@@ -84,3 +85,16 @@ class LazyTorchShim(PyTorchShim):
         buffer = BytesIO(message["state"])
         self.module.load_state_dict(torch.load(buffer, map_location=self.device, weights_only=True))
         return self
+
+
+def torch_shim(model: Model) -> LazyTorchShim:
+    """The shim of a model that was made with one LazyTorchShim."""
+    shim = model.shims[0]
+    assert isinstance(shim, LazyTorchShim)
+    return shim
+
+
+def as_floats2d(model: Model, tensor: Optional[Tensor]) -> Floats2d:
+    """A (rows, columns) tensor as an array of the model's ops, without its graph."""
+    assert tensor is not None
+    return cast(Floats2d, torch2xp(tensor.detach(), ops=model.ops))

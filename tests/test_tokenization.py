@@ -33,8 +33,11 @@ def test_nothing_is_glued_to_its_neighbour(text, tokens):
     assert [token.text for token in NLP(text)] == tokens.split(" ")
 
 
+ALPHABET = st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from(" \t\r\n\ufeffx2T.中"))
+
+
 @settings(max_examples=300, deadline=None)
-@given(st.text(alphabet=st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from(" \t\r\n\ufeffx2T.中")), max_size=40))
+@given(st.text(alphabet=ALPHABET, max_size=40))
 def test_text_and_offsets_are_kept(text):
     doc = NLP(text)
     assert doc.text == text

@@ -105,6 +105,11 @@ class IDCNN(nn.Module):
         keep = mask.unsqueeze(1)
         x = self.project(self.dropout(x)).transpose(1, 2) * keep
         for block in range(self.blocks):
-            for convolution in self.convolutions[block % len(self.convolutions)]:
+            for convolution in self._block(block):
                 x = torch.relu(convolution(x)) * keep  # padding stays zero, as if the window ended there
         return x.transpose(1, 2)
+
+    def _block(self, block: int) -> nn.ModuleList:
+        layers = self.convolutions[block % len(self.convolutions)]
+        assert isinstance(layers, nn.ModuleList)
+        return layers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ class TaggerNetwork(nn.Module):
         self.crf = crf
         self.dropout = LockedDropout(dropout)
         self.encoder = encoder(input_width) if encoder is not None else None
-        width = self.encoder.output_width if self.encoder is not None else input_width
+        width = input_width if self.encoder is None else cast(int, self.encoder.output_width)
         self.emission = nn.Linear(width, chains * crf.num_tags)
         nn.init.xavier_uniform_(self.emission.weight)
         nn.init.zeros_(self.emission.bias)

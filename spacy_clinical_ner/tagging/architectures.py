@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from spacy.tokens import Doc
 from spacy.util import registry
-from thinc.api import Model, get_width, torch2xp, xp2torch
+from thinc.api import Model, get_width, xp2torch
 from thinc.types import Floats2d
 from torch import nn
 
@@ -15,7 +15,7 @@ from spacy_clinical_ner.layers.crf import LinearChainCRF
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.tagger_network import EncoderBuilder, TaggerNetwork, WindowBatch
 from spacy_clinical_ner.tagging.windows import Window, batch_by_length, plan_windows
-from spacy_clinical_ner.torch_shim import LazyTorchShim
+from spacy_clinical_ner.torch_shim import LazyTorchShim, as_floats2d, torch_shim
 
 
 @registry.architectures("spacy-clinical-ner.CrfTagger.v1")
@@ -66,9 +66,7 @@ def build_network(
 ) -> TaggerNetwork:
     """One chain over all labels, or one chain for each label (`labels` counts those of a single chain)."""
     tag_scheme = TagScheme(scheme)
-    crf = LinearChainCRF(
-        tag_scheme.num_tags(labels), batch_first=True, constraints=tag_scheme.constraints(labels)
-    )
+    crf = LinearChainCRF(tag_scheme.num_tags(labels), batch_first=True, constraints=tag_scheme.constraints(labels))
     return TaggerNetwork(input_width, chains, crf, encoder, dropout)
 
 
@@ -80,7 +78,7 @@ def set_labels(model: Model, labels: int, chains: int) -> None:
 
 def network(model: Model) -> TaggerNetwork:
     """The torch module of a CrfTagger model. Raises ValueError before initialize."""
-    module = model.shims[0].module
+    module = torch_shim(model).module
     assert isinstance(module, TaggerNetwork)
     return module
 
@@ -93,7 +91,7 @@ def init(model: Model, X: Optional[List[Doc]] = None, Y: Optional[List[Floats2d]
         if not X:
             raise ValueError("the tok2vec does not know its width: initialize it with example Docs")
         width = get_width(tok2vec.predict(X))
-    model.shims[0].build(input_width=width, labels=model.attrs["labels"], chains=model.attrs["chains"])
+    torch_shim(model).build(input_width=width, labels=model.attrs["labels"], chains=model.attrs["chains"])
 
 
 def forward(
@@ -101,23 +99,23 @@ def forward(
 ) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
     vectors, backprop_vectors = model.layers[0](docs, is_train)
     ops = model.ops
-    lengths = [len(doc) for doc in docs]
+    lengths = ops.asarray1i([len(doc) for doc in docs])
     flat = ops.flatten(vectors)
-    shim = model.shims[0]
+    shim = torch_shim(model)
     module = network(model)
     module.train(is_train)
     with torch.set_grad_enabled(is_train):
         X = xp2torch(flat, requires_grad=is_train, device=shim.device)
-        if sum(lengths):
+        if len(X):
             Y = module(X, _batches(model, docs, shim.device))
         else:
             Y = X.new_zeros((0, module.emission.out_features))
-    emissions = ops.unflatten(torch2xp(Y.detach(), ops=ops), lengths)
+    emissions = ops.unflatten(as_floats2d(model, Y), lengths)
 
     def backprop(d_emissions: List[Floats2d]) -> List[Doc]:
-        if sum(lengths):
+        if len(X):
             Y.backward(xp2torch(ops.flatten(d_emissions), device=shim.device))
-            backprop_vectors(ops.unflatten(torch2xp(X.grad, ops=ops), lengths))
+            backprop_vectors(ops.unflatten(as_floats2d(model, X.grad), lengths))
         return docs
 
     return emissions, backprop

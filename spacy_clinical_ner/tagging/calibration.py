@@ -152,9 +152,7 @@ def plot_reliability(path: Path, curves: dict[str, Reliability]) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ClinicalNerError(
-            "plots need matplotlib: pip install 'spacy-clinical-ner[plots]'"
-        ) from None
+        raise ClinicalNerError("plots need matplotlib: pip install 'spacy-clinical-ner[plots]'") from None
     figure = Figure(figsize=(5, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
     upper.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfectly calibrated")

@@ -11,13 +11,14 @@ from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import filter_spans
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer, set_dropout_rate, torch2xp, xp2torch
+from thinc.api import Config, Model, Optimizer, set_dropout_rate, xp2torch
 from thinc.types import Floats2d
 
 from spacy_clinical_ner import extensions
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.tagging.architectures import network, set_labels
 from spacy_clinical_ner.tagging.windows import batch_by_length
+from spacy_clinical_ner.torch_shim import as_floats2d, torch_shim
 
 DEFAULT_MODEL = """
 [model]
@@ -157,7 +158,7 @@ class CrfEntityRecognizer(TrainablePipe):
         """Add a label before initialize: 1 if it is new, 0 if not. Raises ValueError once the model is built."""
         if label in self.labels:
             return 0
-        if self.model.shims[0].cfg:
+        if torch_shim(self.model).cfg:
             raise ValueError(
                 f"[{self.name}] cannot learn the label '{label}' now: its output layer is already built for "
                 f"{len(self.labels)} labels. Initialize the pipeline again with all labels."
@@ -271,9 +272,7 @@ class CrfEntityRecognizer(TrainablePipe):
         losses[self.name] += loss
         return losses
 
-    def get_loss(
-        self, examples: Iterable[Example], scores: Sequence[Floats2d]
-    ) -> Tuple[float, List[Floats2d]]:
+    def get_loss(self, examples: Iterable[Example], scores: Sequence[Floats2d]) -> Tuple[float, List[Floats2d]]:
         """Negative log-likelihood per note in nats, and its gradient with respect to the emissions.
 
         The gradient of the CRF's own parameters is left in the torch module, for `finish_update`.
@@ -287,11 +286,10 @@ class CrfEntityRecognizer(TrainablePipe):
             loss = loss - network(self.model).crf(emissions, tags, mask=mask, reduction="sum")
         loss = loss / len(examples)
         loss.backward()
-        ops = self.model.ops
-        return float(loss.detach()), [torch2xp(leaf.grad, ops=ops) for leaf in leaves]
+        return float(loss.detach()), [as_floats2d(self.model, leaf.grad) for leaf in leaves]
 
     def _tensor(self, array: Floats2d) -> torch.Tensor:
-        return xp2torch(array, device=self.model.shims[0].device)
+        return xp2torch(array, device=torch_shim(self.model).device)
 
     def _pad(self, arrays: List[torch.Tensor]) -> Tuple[torch.Tensor, torch.Tensor]:
         """Arrays (length, chains * tags) to scores (notes * chains, longest, tags) and their mask."""

@@ -1,7 +1,7 @@
 """Token embeddings: from characters, and each distinct word of a batch looked at once."""
 
 from functools import partial
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple, cast
 
 import numpy as np
 import torch
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from spacy.attrs import ORTH
 from spacy.tokens import Doc
 from spacy.util import registry
-from thinc.api import Model, concatenate, torch2xp, xp2torch
-from thinc.types import Floats2d
+from thinc.api import Model, concatenate, xp2torch
+from thinc.types import Floats2d, Ints1d
 
 from spacy_clinical_ner.layers import char_cnn
-from spacy_clinical_ner.torch_shim import LazyTorchShim
+from spacy_clinical_ner.torch_shim import LazyTorchShim, as_floats2d, torch_shim
 
 _CHARACTER_ROWS = 1024
 
@@ -45,12 +45,12 @@ def forward(
     if not sum(lengths):
         return embed(docs, is_train)
     orths = np.concatenate([doc.to_array(ORTH).reshape(-1) for doc in docs])
-    distinct, rows = np.unique(orths, return_inverse=True)
+    distinct, inverse = np.unique(orths, return_inverse=True)
     vocab = docs[0].vocab
     words = [vocab.strings[int(orth)] for orth in distinct]
     (vectors,), backprop_embed = embed([Doc(vocab, words=words)], is_train)
-    rows = model.ops.asarray1i(rows.reshape(-1))
-    Y = model.ops.unflatten(vectors[rows], lengths)
+    rows = model.ops.asarray1i(cast(Ints1d, inverse.reshape(-1)))
+    Y = model.ops.unflatten(cast(Floats2d, vectors[rows]), model.ops.asarray1i(lengths))
 
     def backprop(d_Y: List[Floats2d]) -> List[Doc]:
         d_vectors = model.ops.alloc2f(*vectors.shape)
@@ -101,14 +101,14 @@ def CharCNN(
 
 
 def char_init(model: Model, X=None, Y=None) -> None:
-    model.shims[0].build()
+    torch_shim(model).build()
 
 
 def char_forward(
     model: Model[List[Doc], List[Floats2d]], docs: List[Doc], is_train: bool
 ) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
     lengths = [len(doc) for doc in docs]
-    shim = model.shims[0]
+    shim = torch_shim(model)
     module = shim.module
     if not sum(lengths):
         return [model.ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda d_Y: docs
@@ -121,7 +121,7 @@ def char_forward(
         Y.backward(xp2torch(model.ops.flatten(d_Y), device=shim.device))
         return docs
 
-    return model.ops.unflatten(torch2xp(Y.detach(), ops=model.ops), lengths), backprop
+    return model.ops.unflatten(as_floats2d(model, Y), model.ops.asarray1i(lengths)), backprop
 
 
 def _character_ids(words: List[str], max_chars: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ than `size`. The CRF then decodes over the emissions of the whole note, so a men
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Sequence
+from typing import List, NamedTuple, Sequence, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ def sentence_ends(doc: Doc) -> NDArray[np.int64]:
     return np.flatnonzero(ends) + 1
 
 
-def cut(length: int, ends: Sequence[int], size: int) -> List[int]:
+def cut(length: int, ends: Union[Sequence[int], NDArray[np.int64]], size: int) -> List[int]:
     """Where the cores of a note of `length` tokens end: as many whole sentences each as fit into `size` tokens.
 
     A sentence longer than `size` is cut hard. Raises ValueError if size < 1.

@@ -47,7 +47,8 @@ def test_learns_overlapping_mentions_by_heart():
     assert nlp.evaluate(examples)["spans_sc_f"] == 1.0
     predicted = nlp.get_pipe("crf_ner")(Doc(nlp.vocab, words=[t.text for t in docs[0]]))
     assert spans(predicted, "sc") == spans(docs[0], "sc")
-    overlapping = [s for s in predicted.spans["sc"] for o in predicted.spans["sc"] if s != o and s.start < o.end <= s.end]
+    group = list(predicted.spans["sc"])
+    overlapping = [s for s in group for o in group if s != o and s.start < o.end <= s.end]
     assert overlapping, "the corpus must have mentions that overlap"
     assert all(0 < span._.confidence <= 1 for span in predicted.spans["sc"])
     assert not predicted.ents

@@ -28,8 +28,8 @@ def test_cores_cover_every_token_once_and_never_leave_the_note():
     rng = random.Random(0)
     for _ in range(200):
         docs = [
-            Doc(VOCAB, words=rng.choices(["a", "b", ".", "\n"], weights=[8, 8, 1, 1], k=rng.choice([0, 1, 2, 7, 40, 90])))
-            for _ in range(rng.randint(1, 4))
+            Doc(VOCAB, words=rng.choices(["a", "b", ".", "\n"], weights=[8, 8, 1, 1], k=length))
+            for length in rng.choices([0, 1, 2, 7, 40, 90], k=rng.randint(1, 4))
         ]
         size, context = rng.randint(1, 20), rng.randint(0, 6)
         windows = plan_windows(docs, size, context)
