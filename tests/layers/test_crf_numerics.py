@@ -72,6 +72,33 @@ def test_cheapest_messages_that_are_exact():
     ]
 
 
+def test_directions_that_hardly_meet():
+    """Each direction keeps its numbers, but between rescalings both get so small that their product does not."""
+    low = -5.5 * math.log(10)
+    emissions = torch.tensor([0.0, low]).expand(21, 1, -1)
+    transitions = torch.tensor([[low, low], [low, 0.0]])
+    mask, lengths = torch.ones(21, 1, dtype=torch.bool), torch.tensor([21])
+    scores = Scores(emissions, torch.zeros(2), torch.zeros(2), transitions, mask, lengths)
+    assert ScaledMessages.compute(scores, directions=1) is not None
+    assert ScaledMessages.compute(scores) is None
+    found, wanted = (
+        m.expectations(scores, torch.ones(1)) for m in (compute_messages(scores), LogMessages.compute(scores))
+    )
+    torch.testing.assert_close(found, wanted)
+
+
+def test_best_path_of_a_long_note_is_not_rounded_away():
+    """Transitions that all cost 10: without recentring, differences of 0.01 would drown after a thousand tokens."""
+    generator = torch.Generator().manual_seed(0)
+    scores = random_scores(5000, 1, 20)._replace(
+        emissions=0.01 * torch.randn(5000, 1, 20, generator=generator),
+        transitions=0.01 * torch.randn(20, 20, generator=generator) - 10,
+    )
+    exact = scores.to(torch.float64)
+    lost = exact.path_score(best_paths(exact)) - exact.path_score(best_paths(scores))
+    assert 0 <= float(lost) < 1e-3
+
+
 def test_large_scores_against_pytorch_crf_in_float64():
     scores = random_scores(25, 3, 6, spread=1e4, seed=1)
     theirs = torchcrf.CRF(6).double()
