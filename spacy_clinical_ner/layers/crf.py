@@ -49,7 +49,7 @@ class LinearChainCRF(torchcrf.CRF):
         if reduction not in ("none", "sum", "mean", "token_mean"):
             raise ValueError(f"invalid reduction: {reduction}")
         scores = self._scores(emissions, mask, tags)
-        gold = tags if not self.batch_first else tags.transpose(0, 1)
+        gold = self._layout(tags).masked_fill(~scores.mask, 0)  # whatever number the padding has
         needed = torch.is_grad_enabled() and any(x.requires_grad for x in scores[:4])
         value = LogLikelihood.apply(needed, *scores, gold)
         if self.allowed_start is not None and torch.isneginf(value).any():

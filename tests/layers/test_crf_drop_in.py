@@ -51,6 +51,17 @@ def test_same_results(sequences, length, tags, masked, batch_first):
     assert ours.decode(emissions, mask) == theirs.decode(emissions, mask)
 
 
+@pytest.mark.parametrize("padding", [-100, -1, 99])
+def test_tags_at_padding_may_be_anything(padding):
+    crf = LinearChainCRF(4, batch_first=True)
+    emissions, gold, mask = batch(3, 6, 4, True, torch.Generator().manual_seed(0))
+    leaf = emissions.clone().requires_grad_()
+    value = crf(leaf, gold.masked_fill(~mask, padding), mask)
+    value.backward()
+    torch.testing.assert_close(value, crf(emissions, gold, mask))
+    assert not leaf.grad[~mask].any()
+
+
 def test_same_with_a_byte_mask():
     ours, theirs = pair(4, True)
     emissions, gold, mask = batch(3, 6, 4, True, torch.Generator().manual_seed(0))
