@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import statistics
 import sys
 from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
 import typer
-from tagger_common import WORK, show_f
+from tagger_common import show_f
 
 from spacy_clinical_ner.errors import ClinicalNerError
 
@@ -94,12 +93,10 @@ def _compare(
 ) -> None:
     from tagger_compare import OURS, SPACY, compare, median_models, report
 
-    if fresh:
-        shutil.rmtree(WORK / corpus.name, ignore_errors=True)
     extra: Tuple[str, ...] = ()
     if max_steps:
         extra = ("--training.max_steps", str(max_steps), "--training.eval_frequency", str(max(1, max_steps // 2)))
-    outcome = compare(corpus, folder, seeds, vectors, jobs, extra)
+    outcome = compare(corpus, folder, seeds, vectors=vectors, jobs=jobs, extra=extra, fresh=fresh)
     typer.echo("\n" + report(outcome))
     models = median_models(outcome)
     notes = folder / corpus.test

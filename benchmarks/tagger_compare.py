@@ -126,7 +126,7 @@ def plan_spacy(corpus: Corpus, parts: Parts, work: Path, extra: Tuple[str, ...])
     for part, folder in (("train", parts.train), ("dev", parts.dev)):
         _convert(f"{SPACY}: convert {part}", folder, base / f"{part}.spacy", *options)
     overrides = ("--paths.train", str(base / "train.spacy"), "--paths.dev", str(base / "dev.spacy"), *extra)
-    return Plan(SPACY, config, overrides, _settings(config, parts, extra))
+    return Plan(SPACY, config, overrides, _settings(config, extra))
 
 
 def plan_ours(corpus: Corpus, parts: Parts, work: Path, vectors: Optional[Path], extra: Tuple[str, ...]) -> Plan:
@@ -147,12 +147,11 @@ def plan_ours(corpus: Corpus, parts: Parts, work: Path, vectors: Optional[Path],
                 command = package_command("vectors", first, vectors, "--lang", corpus.lang, *also)
                 run_logged("vectors", command, base / "vectors.log")
         overrides += ["--paths.vectors", str(vectors.resolve())]
-    return Plan(OURS, corpus.config, (*overrides, *extra), _settings(corpus.config, parts, (*overrides[4:], *extra)))
+    return Plan(OURS, corpus.config, (*overrides, *extra), _settings(corpus.config, (*overrides[4:], *extra)))
 
 
-def _settings(config: Path, parts: Parts, extra: Tuple[str, ...]) -> str:
-    folders = [fingerprint(folder) for folder in (parts.train, parts.dev, parts.test)]
-    return digest({"config": config.read_text(encoding="utf8"), "parts": folders, "extra": extra})
+def _settings(config: Path, extra: Tuple[str, ...]) -> str:
+    return digest({"config": config.read_text(encoding="utf8"), "extra": extra})
 
 
 def _convert(name: str, folder: Path, output: Path, *options: Any) -> None:
@@ -194,15 +193,27 @@ def train_and_score(plan: Plan, seed: int, test: Path, work: Path) -> Dict[str, 
 
 
 def compare(
-    corpus: Corpus, folder: Path, seeds: int, vectors: Optional[Path], jobs: int, extra: Tuple[str, ...]
+    corpus: Corpus,
+    folder: Path,
+    seeds: int,
+    *,
+    vectors: Optional[Path] = None,
+    jobs: int = 1,
+    extra: Tuple[str, ...] = (),
+    fresh: bool = False,
 ) -> Dict[str, Any]:
     """Train both systems with seeds 0 to `seeds` - 1, in turns, and return all results.
+
+    vectors: for ours, if its config wants some. jobs: trainings at a time. extra: words for `spacy train`, for both.
+    fresh: forget what has been finished before.
 
     Returns {"results": {system: [result by seed]}, "pairs": [strict micro scores of ours by seed, with the paired
     "comparison" to spaCy's], "medians": {system: F}}.
     """
-    work = WORK / corpus.name
     folder = folder.resolve()
+    work = WORK / f"{corpus.name}-{fingerprint(folder)}"
+    if fresh:
+        shutil.rmtree(work, ignore_errors=True)
     parts = lay_out(corpus, folder, work)
     plans = {
         SPACY: plan_spacy(corpus, parts, work, extra),
