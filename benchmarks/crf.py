@@ -136,7 +136,9 @@ def main(
         # The number of threads of a BLAS library is settled when it is loaded: a process of its own for each.
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(count))
         command = [sys.executable, __file__, "--worker", str(count), "--budget", str(budget)]
-        typer.echo(f"\n{count} thread{'s' if count > 1 else ''}: milliseconds (ours / pytorch-crf = times faster)")
+        typer.echo(
+            f"\n{count} thread{'s' if count > 1 else ''}{_load()}: milliseconds (ours / pytorch-crf = times faster)"
+        )
         rows[count] = []
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **limits}) as process:
             assert process.stdout is not None
@@ -152,8 +154,16 @@ def main(
         from results import record as write
 
         for count, measured in rows.items():
-            figures = f"{count} thread{'s' if count > 1 else ''}: " + "; ".join(map(_figure, measured))
+            figures = f"{count} thread{'s' if count > 1 else ''}{_load()}: " + "; ".join(map(_figure, measured))
             write("CRF against pytorch-crf (benchmarks/crf.py)", figures, ("torch", "numpy", "pytorch-crf"))
+
+
+def _load() -> str:
+    """How busy the machine is: with more to do than it has cores, ratios at several threads say little."""
+    try:
+        return f", load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    except (AttributeError, OSError):
+        return ""
 
 
 def _ratio(task: dict[str, float]) -> float:
