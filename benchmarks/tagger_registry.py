@@ -64,6 +64,8 @@ def create_step_times(path: str) -> Callable[[Language, IO, IO], Tuple[Callable,
             if info is not None:
                 losses = ", ".join(f"{name} {loss:.2f}" for name, loss in info["losses"].items())
                 print(f"step {info['step']}, epoch {info['epoch']}: {losses}", file=stdout, flush=True)
+            elif len(clocks) % 20 == 0:
+                print(f"step {len(clocks) - 1}", file=stdout, flush=True)
 
         def finish() -> None:
             Path(path).write_text(json.dumps(clocks), encoding="utf8")

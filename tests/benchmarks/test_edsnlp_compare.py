@@ -1,8 +1,18 @@
 import json
 
+import edsnlp_compare
 import numpy as np
 import pytest
-from edsnlp_compare import FLOAT_EDS, FLOAT_OURS, ROWS, Budget, edsnlp_report, entities_only, write_predictions
+from edsnlp_compare import (
+    FLOAT_EDS,
+    FLOAT_OURS,
+    ROWS,
+    Budget,
+    edsnlp_report,
+    entities_only,
+    trained_once,
+    write_predictions,
+)
 from tagger_registry import create_head_rate_adam, create_step_times
 
 from spacy_clinical_ner.brat import read_document, read_folder
@@ -85,3 +95,28 @@ def test_step_times_notes_both_clocks_after_every_step(tmp_path, capsys):
     (first, second) = json.loads((tmp_path / "times.json").read_text())
     assert len(first) == 2 and second[0] >= first[0] and second[1] >= first[1]
     assert capsys.readouterr().out == "step 0, epoch 0: crf_ner 1.50\n"
+
+
+def test_training_is_repeated_only_for_other_notes_or_another_budget(tmp_path, monkeypatch):
+    monkeypatch.setattr(edsnlp_compare, "WORK", tmp_path / "work")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a.txt").write_text("note")
+    trainings = []
+
+    def trainer(train, output, budget):
+        output.mkdir(parents=True)
+        trainings.append(budget.epochs)
+        return {"model": str(output), "train_words_per_second": 1.0}
+
+    def train(epochs, fresh=False):
+        budget = Budget(epochs, batch_size=2, encoder_rate=1e-4, head_rate=1e-3)
+        return trained_once("ours", trainer, tmp_path / "train", budget, fresh)
+
+    assert train(2) == train(2)
+    assert trainings == [2]
+    train(3)
+    train(2, fresh=True)
+    assert trainings == [2, 3, 2]
+    (tmp_path / "train" / "b.txt").write_text("another")
+    train(2)
+    assert trainings == [2, 3, 2, 2]
