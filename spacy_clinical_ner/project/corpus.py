@@ -219,6 +219,7 @@ def _copy(member: Member, folder: Path, suffixes: Tuple[str, ...]) -> None:
 
 @contextmanager
 def _unpacked(source: Path) -> Iterator[Path]:
+    """Of an archive that holds only archives the last by name counts: figshare packs MACCROBAT2018 beside 2020."""
     if source.suffix.lower() != ".zip":
         yield source
         return
@@ -228,4 +229,9 @@ def _unpacked(source: Path) -> Iterator[Path]:
                 archive.extractall(folder)
         except (OSError, zipfile.BadZipFile):
             raise InputError(source, None, "not a .zip that can be read; fetch it again") from None
-        yield Path(folder)
+        files = sorted(path for path in Path(folder).rglob("*") if path.is_file() and "__MACOSX" not in path.parts)
+        if files and all(path.suffix.lower() == ".zip" for path in files):
+            with _unpacked(files[-1]) as inner:
+                yield inner
+        else:
+            yield Path(folder)

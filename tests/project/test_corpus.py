@@ -154,6 +154,19 @@ def test_published_archive_of_cantemist(tmp_path: Path) -> None:
     assert names_of(tmp_path / "out" / "test") == ["test-set1"]
 
 
+def test_published_archive_of_maccrobat(tmp_path: Path) -> None:
+    archive = tmp_path / "maccrobat.zip"
+    with zipfile.ZipFile(archive, "w") as outer:
+        for year, count in (("2018", 20), ("2020", 30)):
+            write_part(tmp_path / year, numbered("n", count))
+            with zipfile.ZipFile(tmp_path / f"{year}.zip", "w") as inner:
+                for path in sorted((tmp_path / year).iterdir()):
+                    inner.write(path, path.name)
+            outer.write(tmp_path / f"{year}.zip", f"MACCROBAT{year}.zip")
+    prepared = prepare(archive, tmp_path / "out")
+    assert sum(prepared.documents[part] for part in ("train", "dev", "test")) == 30
+
+
 def test_flat_folder_of_notes_is_split(tmp_path: Path) -> None:
     write_part(tmp_path / "flat", numbered("n", 100))
     prepared = prepare(tmp_path / "flat", tmp_path / "out")
