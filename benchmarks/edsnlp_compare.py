@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import typer
+from results import commit
 from tagger_common import (
     BENCHMARKS,
     Finished,
@@ -184,6 +185,7 @@ def _trained(
         "train_words_per_second": words / seconds[0],
         "train_words_per_cpu_second": words / seconds[1],
         "versions": dict(used),
+        "commit": commit(),
     }
 
 
@@ -320,6 +322,7 @@ def edsnlp_figures(outcome: Mapping[str, Any]) -> str:
     parts = [outcome["budget"]]
     for name, trained in outcome["training"].items():
         used = ", ".join(f"{package} {version}" for package, version in trained["versions"].items())
+        used += f", trained at {trained['commit']}"
         rate, memory = trained["train_words_per_second"], trained["train_peak_rss_mib"]
         cpu = trained["train_words_per_cpu_second"]
         parts.append(f"{name} ({used}): training {rate:,.0f} words/s ({cpu:,.0f} a CPU second), {memory:,.0f} MiB")

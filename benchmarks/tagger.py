@@ -113,8 +113,10 @@ def comparison_figures(outcome: Mapping[str, Any]) -> str:
         values = ", ".join(show_f(result["scores"]) for result in results)
         minutes = statistics.median(result["train_seconds"] for result in results) / 60
         memory = statistics.median(result["train_peak_rss_mib"] for result in results)
+        trained = ", ".join(dict.fromkeys(result["commit"] for result in results))
         parts.append(
-            f"{system}: median F {outcome['medians'][system]:.4f} (by seed {values}), training {minutes:.1f} min, "
+            f"{system} (trained at {trained}): median F {outcome['medians'][system]:.4f} (by seed {values}), "
+            f"training {minutes:.1f} min, "
             f"peak RSS {memory:,.0f} MiB"
         )
     pairs = (pair["comparison"] for pair in outcome["pairs"])
