@@ -10,6 +10,7 @@ from typing import Any, List, Mapping, Optional, Tuple
 
 import typer
 from tagger_common import show_f
+from tagger_rounds import WorkerFailed, median_ratio
 
 from spacy_clinical_ner.errors import ClinicalNerError
 
@@ -116,8 +117,7 @@ def comparison_figures(outcome: Mapping[str, Any]) -> str:
         trained = ", ".join(dict.fromkeys(result["commit"] for result in results))
         parts.append(
             f"{system} (trained at {trained}): median F {outcome['medians'][system]:.4f} (by seed {values}), "
-            f"training {minutes:.1f} min, "
-            f"peak RSS {memory:,.0f} MiB"
+            f"training {minutes:.1f} min, peak RSS {memory:,.0f} MiB"
         )
     pairs = (pair["comparison"] for pair in outcome["pairs"])
     differences = ", ".join(f"{d['difference']:+.4f} [{d['ci_low']:+.3f}, {d['ci_high']:+.3f}]" for d in pairs)
@@ -154,8 +154,6 @@ def speed(
 
 def speed_figures(outcome: Mapping[str, Any], reference: str, notes: Path) -> str:
     """One line for RESULTS.md."""
-    from tagger_rounds import median_ratio
-
     parts = [f"notes {notes.parent.name}/{notes.name}"]
     parts += [f"{name}: F {show_f(scores)}" for name, scores in outcome["scores"].items() if scores]
     for kind in ("inference", "training"):
@@ -250,7 +248,7 @@ def main() -> None:
     """Run the command line; what a person can put right ends with one line and status 2."""
     try:
         app()
-    except ClinicalNerError as error:
+    except (ClinicalNerError, WorkerFailed) as error:
         print(f"tagger.py: {error}", file=sys.stderr)
         sys.exit(2)
 

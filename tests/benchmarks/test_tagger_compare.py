@@ -1,4 +1,5 @@
 import pytest
+from tagger import comparison_figures
 from tagger_compare import CANTEMIST, MACCROBAT, OURS, SPACY, lay_out, median_models, report, split_by_hash
 
 from spacy_clinical_ner.errors import InputError
@@ -56,6 +57,7 @@ def outcome():
             "seed": seed,
             "model": f"{system}-{seed}",
             "scores": scores,
+            "commit": "abc1234",
             "train_seconds": 90.0,
             "train_peak_rss_mib": 1234.0,
         }
@@ -81,3 +83,12 @@ def test_report_shows_every_training_and_the_paired_difference(outcome):
     assert text.count("1,234") == 5
     assert "0 +0.0500 [+0.031, +0.069] 0.0020" in " ".join(text.split())
     assert "crf_ner 0.8400, spaCy ner 0.7900, difference +0.0500" in text
+
+
+def test_recorded_line_says_what_was_trained_and_where(outcome):
+    line = comparison_figures(outcome)
+    assert (
+        "crf_ner (trained at abc1234): median F 0.8400 (by seed 0.8500 [0.840, 0.860], 0.8300 [0.820, 0.840])" in line
+    )
+    assert line.endswith("paired difference by seed +0.0500 [+0.031, +0.069]")
+    assert "\n" not in line
