@@ -12,6 +12,6 @@ def load_pipeline(name: str) -> Language:
     """`spacy.load` for a folder or an installed package. Raises ClinicalNerError if there is no such pipeline."""
     try:
         return spacy.load(name)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ClinicalNerError(f"{name}: not a pipeline that can be loaded: {reason}") from error

@@ -32,7 +32,7 @@ def calibrate(
     from spacy_clinical_ner.errors import ClinicalNerError
     from spacy_clinical_ner.files import replacing
     from spacy_clinical_ner.pipelines import load_pipeline
-    from spacy_clinical_ner.tagging.calibration import CalibrationSet, Reliability, plot_reliability
+    from spacy_clinical_ner.tagging.calibration import BINS, CalibrationSet, Reliability, plot_reliability
     from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
 
     if output.exists() and not overwrite:
@@ -71,6 +71,6 @@ def calibrate(
     if report is not None:
         with replacing(report) as temporary:
             figures = {name: curve.to_dict() for name, curve in curves.items()}
-            srsly.write_json(temporary, {"temperature": fitted.temperature, "bins": 15, "curves": figures})
+            srsly.write_json(temporary, {"temperature": fitted.temperature, "bins": BINS, "curves": figures})
     if plot is not None:
         plot_reliability(plot, curves)

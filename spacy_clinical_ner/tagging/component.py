@@ -83,7 +83,8 @@ def make_crf_ner(
         chain for each label, so that mentions with different labels may overlap.
     overwrite: whether entities that are already in `doc.ents` give way to predicted ones.
     threshold: mentions whose confidence lies below it are not written (0 to 1).
-    recall_bias: taken from the score of "no mention" at every token before decoding, in nats; above 0 finds more.
+    recall_bias: taken from the score of "no mention" at every token before decoding, in nats; above 0 finds more, and
+        confidence is then the posterior under the biased scores.
     max_batch_tokens: tokens of the notes that are held in memory at once; a longer note goes alone.
     """
     return CrfEntityRecognizer(
