@@ -13,26 +13,38 @@ from thinc.api import Model, concatenate, xp2torch
 from thinc.types import Floats2d, Ints1d
 
 from spacy_clinical_ner.layers import char_cnn
+from spacy_clinical_ner.tagging.word_cache import WordCache
 from spacy_clinical_ner.torch_shim import LazyTorchShim, as_floats2d, torch_shim
 
 _CHARACTER_ROWS = 1024
 
 
 @registry.architectures("spacy-clinical-ner.DistinctWords.v1")
-def DistinctWords(embed: Model[List[Doc], List[Floats2d]]) -> Model[List[Doc], List[Floats2d]]:
+def DistinctWords(embed: Model[List[Doc], List[Floats2d]], max_words: int = 50_000) -> Model[List[Doc], List[Floats2d]]:
     """Run a context-free embedding on the distinct words of a batch and hand the rows out to all their tokens.
 
     embed: any embedding whose vector depends on the word alone (spacy.MultiHashEmbed.v2, static vectors, characters).
         Under dropout all tokens of a word in a batch share one mask.
+    max_words: while predicting, so many words are remembered from batch to batch (0: none).
 
     The result equals `embed` itself; clinical notes repeat their words, so it costs a fraction.
     """
-    return Model("distinct_words", forward, init=init, layers=[embed], dims={"nO": embed.maybe_get_dim("nO")})
+    if max_words < 0:
+        raise ValueError(f"max_words must be at least 0, not {max_words}")
+    return Model(
+        "distinct_words",
+        forward,
+        init=init,
+        layers=[embed],
+        dims={"nO": embed.maybe_get_dim("nO")},
+        shims=[WordCache(max_words)],
+    )
 
 
 def init(model: Model, X=None, Y=None) -> None:
     embed = model.layers[0]
     embed.initialize(X=X, Y=Y)
+    word_cache(model).clear()
     if not model.has_dim("nO") and embed.has_dim("nO"):
         model.set_dim("nO", embed.get_dim("nO"))
 
@@ -47,10 +59,18 @@ def forward(
     orths = np.concatenate([doc.to_array(ORTH).reshape(-1) for doc in docs])
     distinct, inverse = np.unique(orths, return_inverse=True)
     vocab = docs[0].vocab
-    words = [vocab.strings[int(orth)] for orth in distinct]
-    (vectors,), backprop_embed = embed([Doc(vocab, words=words)], is_train)
     rows = model.ops.asarray1i(cast(Ints1d, inverse.reshape(-1)))
-    Y = model.ops.unflatten(cast(Floats2d, vectors[rows]), model.ops.asarray1i(lengths))
+
+    def as_doc(orths: NDArray[np.uint64]) -> Doc:
+        return Doc(vocab, words=[vocab.strings[int(orth)] for orth in orths])
+
+    def hand_out(vectors: Floats2d) -> List[Floats2d]:
+        return model.ops.unflatten(vectors[rows], model.ops.asarray1i(lengths))
+
+    if not is_train:
+        known = word_cache(model).look_up(vocab, distinct, lambda orths: embed.predict([as_doc(orths)])[0])
+        return hand_out(known), lambda d_Y: docs
+    (vectors,), backprop_embed = embed([as_doc(distinct)], is_train)
 
     def backprop(d_Y: List[Floats2d]) -> List[Doc]:
         d_vectors = model.ops.alloc2f(*vectors.shape)
@@ -58,7 +78,14 @@ def forward(
         backprop_embed([d_vectors])
         return docs
 
-    return Y, backprop
+    return hand_out(vectors), backprop
+
+
+def word_cache(model: Model) -> WordCache:
+    """What a DistinctWords model remembers while predicting."""
+    cache = model.shims[0]
+    assert isinstance(cache, WordCache)
+    return cache
 
 
 @registry.architectures("spacy-clinical-ner.CharCNN.v1")
