@@ -91,13 +91,17 @@ def sum_product(
     product *= (log - peak).exp_()
 
     entries = entry.new_empty((directions, blocks, rows, 1, tags), dtype=torch.float64)
-    scales = entry.new_zeros((directions, blocks, rows, 1, 1), dtype=torch.float64)
+    totals = entry.new_ones((directions, blocks, rows, 1, 1), dtype=torch.float64)
     entries[:, 0] = entry.unsqueeze(2)
-    for block in range(1, blocks):
-        arrived = entries[:, block - 1] @ product[:, block - 1]
-        total = arrived.sum(-1, keepdim=True)
-        entries[:, block] = arrived / total
-        scales[:, block] = scales[:, block - 1] + total.log_() + peak[:, block - 1]
+    xp, (e, z, p) = _native(*(x.transpose(0, 1) for x in (entries, totals, product)))
+    with _quiet() if xp is np else nullcontext():
+        for block in range(1, blocks):
+            arrived = xp.matmul(e[block - 1], p[block - 1])
+            z[block] = arrived.sum(axis=-1, keepdims=True)
+            xp.divide(arrived, z[block], out=e[block])
+    scales = totals.log_()
+    scales[:, 1:] += peak[:, :-1]
+    scales = scales.cumsum(1)
 
     messages, scale = _steps(entries.to(entry.dtype).view(directions, -1, 1, tags), matrix, inside, keep=True)
     left = messages[:, -1].view(directions, blocks, rows, tags)[:, :-1].double()
@@ -162,12 +166,14 @@ def max_plus(entry: Tensor, transitions: Tensor, emissions: Tensor, size: Option
     units = torch.full((tags, tags), -torch.inf, dtype=entry.dtype, device=entry.device).fill_diagonal_(0.0)
     product = _max_steps(units + inside[:1], transitions, inside, keep=False, recentre=False)
     product = product.view(blocks, rows, tags, tags)
+    onward = (product.unsqueeze(4) + transitions).amax(3)  # through a block and into the next
     entries = entry.new_empty((blocks, rows, tags))
     entries[0] = entry
+    xp, (x, through) = _native(entries, onward)
+    largest: Any = np.maximum.reduce if xp is np else torch.amax
     for block in range(1, blocks):
-        left = (entries[block - 1].unsqueeze(2) + product[block - 1]).amax(1)
-        arrived = (left.unsqueeze(2) + transitions).amax(1)
-        entries[block] = arrived - arrived.amax(1, keepdim=True)
+        arrived = largest(x[block - 1][:, :, None] + through[block - 1], axis=1)
+        x[block] = arrived - largest(arrived, axis=1, keepdims=True)
     first = entries.view(1, -1, 1, tags) + inside[:1]
     best = _max_steps(first, transitions, inside, keep=True, recentre=True)
     return _from_blocks(best.squeeze(2), rows, length).to(dtype)
@@ -227,13 +233,14 @@ def trace_back(best: Tensor, end: Tensor, transitions: Tensor, lengths: Tensor, 
     units = torch.full((tags, tags), -torch.inf, dtype=best.dtype, device=best.device).fill_diagonal_(0.0)
     paths = _trace_steps(inside, end, onto, stops, units)
     paths = paths.view(size, blocks, rows, tags)
-    leave = torch.zeros((blocks, rows, 1), dtype=torch.long, device=best.device)
-    row = torch.arange(rows, device=best.device)
+    # By which tag the block before is left, for each tag that a block may be left by.
+    before = (best[size - 1 : -1 : size].unsqueeze(2) + onto[paths[0, 1:]]).argmax(3)
+    leave = torch.zeros((blocks, rows), dtype=torch.long, device=best.device)
+    _, (chosen, b, row) = _native(leave, before, torch.arange(rows, device=best.device))
     for block in range(blocks - 1, 0, -1):
-        first = paths[0, block, row, leave[block, :, 0]]
-        leave[block - 1, :, 0] = (best[block * size - 1] + onto[first]).argmax(1)
-    chosen = paths.gather(3, leave.expand(size, -1, -1, -1)).squeeze(3)
-    return chosen.movedim(1, 0).reshape(-1, rows)[:length]
+        chosen[block - 1] = b[block - 1][row, chosen[block]]
+    taken = paths.gather(3, leave.expand(size, -1, -1).unsqueeze(3)).squeeze(3)
+    return taken.movedim(1, 0).reshape(-1, rows)[:length]
 
 
 def _trace_steps(best: Tensor, end: Tensor, onto: Tensor, stops: dict[int, list[int]], leave: Tensor) -> Tensor:
