@@ -77,20 +77,28 @@ def endless_batches(examples: List[Example], batcher: Callable) -> Iterator[List
         yield from batcher(Example(examples[i].predicted.copy(), examples[i].reference) for i in order)
 
 
-def linear(nlp: Language, notes: Path) -> Actions:
-    """Rounds that tag the same tokens as notes of `tokens` each; nothing is computed before it is asked for."""
-    nlp.max_length = sys.maxsize  # a guard of spaCy's parser, which is not used here
+def linear(model: str, notes: Path) -> Actions:
+    """Rounds that tag the same tokens as notes of `tokens` each; nothing is computed before it is asked for.
+
+    Every round loads the pipeline anew, so that it has seen none of the words before, whatever the length of the notes.
+    """
     prepared: Dict[tuple, List[str]] = {}
 
     def timed_round(tokens: int, total: int) -> Dict[str, Any]:
+        nlp = spacy.load(model)
+        nlp.max_length = sys.maxsize  # a guard of spaCy's parser, which is not used here
         if (tokens, total) not in prepared:
-            prepared[tokens, total] = joined_notes(nlp, notes, tokens, total)
+            prepared[tokens, total] = joined_notes(spacy.load(model), notes, tokens, total)
         texts = prepared[tokens, total]
         started = time.perf_counter()
         tagged = sum(len(nlp(text)) for text in texts)
         return {"tokens": tagged, "notes": len(texts), "seconds": time.perf_counter() - started}
 
-    return {"round": timed_round, "memory": lambda: {"at_rest_mib": peak_rss_mib()}}
+    def at_rest() -> Dict[str, Any]:
+        spacy.load(model)
+        return {"at_rest_mib": peak_rss_mib()}
+
+    return {"round": timed_round, "memory": at_rest}
 
 
 def joined_notes(nlp: Language, folder: Path, tokens: int, total: int) -> List[str]:
@@ -106,11 +114,12 @@ def joined_notes(nlp: Language, folder: Path, tokens: int, total: int) -> List[s
 
 def main(what: str, model: str, argument: str, threads: str) -> None:
     torch.set_num_threads(int(threads))
-    nlp = spacy.load(model)
     if what == "train":
-        serve(train(nlp, int(argument)))
+        serve(train(spacy.load(model), int(argument)))
+    elif what == "infer":
+        serve(infer(spacy.load(model), Path(argument)))
     else:
-        serve({"infer": infer, "linear": linear}[what](nlp, Path(argument)))
+        serve(linear(model, Path(argument)))
 
 
 if __name__ == "__main__":
