@@ -6,8 +6,12 @@ for a window does not depend on what the window is batched with.
 
 from __future__ import annotations
 
+from typing import Callable, ClassVar, Sequence, cast
+
 import torch
 from torch import Tensor, nn
+
+EncoderBuilder = Callable[[int], nn.Module]
 
 
 class LockedDropout(nn.Module):
@@ -32,33 +36,33 @@ def _reversed_positions(mask: Tensor) -> Tensor:
     return torch.where(mirrored >= 0, mirrored, positions)
 
 
-class BiLSTM(nn.Module):
-    """Stacked bidirectional LSTM (Graves and Schmidhuber 2005).
+class _BiRNN(nn.Module):
+    """Stacked bidirectional recurrent layers (Graves and Schmidhuber 2005).
 
-    The two directions are separate LSTMs and the backward one reads each window turned around: exact under padding, and
-    on a CPU several times faster than `pack_padded_sequence`, which leaves the fused kernels.
+    The two directions are separate networks and the backward one reads each window turned around: exact under padding,
+    and on a CPU several times faster than `pack_padded_sequence`, which leaves the fused kernels.
 
     input_width: width of the vectors it reads.
     hidden_width: width of each direction; `output_width` is twice that.
     depth: number of layers. dropout: locked dropout between them.
     """
 
+    cell: ClassVar[type[nn.LSTM] | type[nn.GRU]]
+    gates: ClassVar[int]  # blocks of rows in a weight matrix of `cell`
+
     def __init__(self, input_width: int, hidden_width: int, depth: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         widths = [input_width] + [2 * hidden_width] * (depth - 1)
-        self.forwards = nn.ModuleList(nn.LSTM(width, hidden_width, batch_first=True) for width in widths)
-        self.backwards = nn.ModuleList(nn.LSTM(width, hidden_width, batch_first=True) for width in widths)
+        self.forwards = nn.ModuleList(self.cell(width, hidden_width, batch_first=True) for width in widths)
+        self.backwards = nn.ModuleList(self.cell(width, hidden_width, batch_first=True) for width in widths)
         self.dropout = LockedDropout(dropout)
         self.output_width = 2 * hidden_width
         for name, parameter in self.named_parameters():
             if "weight_hh" in name:
-                for gate in parameter.data.chunk(4):
+                for gate in parameter.data.chunk(self.gates):
                     nn.init.orthogonal_(gate)
             elif "weight_ih" in name:
                 nn.init.xavier_uniform_(parameter)
-            elif "bias_ih" in name:
-                nn.init.zeros_(parameter)
-                parameter.data[hidden_width : 2 * hidden_width] = 1.0  # an open forget gate
             else:
                 nn.init.zeros_(parameter)
 
@@ -72,6 +76,26 @@ class BiLSTM(nn.Module):
             from_right, _ = right(x.gather(1, around.expand_as(x)))
             x = torch.cat([from_left, from_right.gather(1, around.expand_as(from_right))], dim=-1)
         return x * mask.unsqueeze(-1)
+
+
+class BiLSTM(_BiRNN):
+    """Stacked bidirectional LSTM (Hochreiter and Schmidhuber 1997); its forget gates start open."""
+
+    cell = nn.LSTM
+    gates = 4
+
+    def __init__(self, input_width: int, hidden_width: int, depth: int = 1, dropout: float = 0.0) -> None:
+        super().__init__(input_width, hidden_width, depth, dropout)
+        for name, parameter in self.named_parameters():
+            if "bias_ih" in name:
+                parameter.data[hidden_width : 2 * hidden_width] = 1.0
+
+
+class BiGRU(_BiRNN):
+    """Stacked bidirectional GRU (Cho et al. 2014)."""
+
+    cell = nn.GRU
+    gates = 3
 
 
 class IDCNN(nn.Module):
@@ -113,3 +137,28 @@ class IDCNN(nn.Module):
         layers = self.convolutions[block % len(self.convolutions)]
         assert isinstance(layers, nn.ModuleList)
         return layers
+
+
+class Stack(nn.Module):
+    """Encoders one after the other, each made by a builder that is told the width of what comes in.
+
+    Raises ValueError if there is none.
+    """
+
+    def __init__(self, input_width: int, builders: Sequence[EncoderBuilder]) -> None:
+        super().__init__()
+        if not builders:
+            raise ValueError("a stack needs at least one encoder")
+        self.encoders = nn.ModuleList()
+        width = input_width
+        for build in builders:
+            encoder = build(width)
+            self.encoders.append(encoder)
+            width = cast(int, encoder.output_width)
+        self.output_width = width
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x: (windows, length, input_width), mask: (windows, length) -> (windows, length, output_width)."""
+        for encoder in self.encoders:
+            x = encoder(x, mask)
+        return x

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Optional, cast
+from typing import NamedTuple, Optional, cast
 
 import torch
 from torch import Tensor, nn
 
 from spacy_clinical_ner.layers.crf import LinearChainCRF
-from spacy_clinical_ner.layers.encoders import LockedDropout
-
-EncoderBuilder = Callable[[int], nn.Module]
+from spacy_clinical_ner.layers.encoders import EncoderBuilder, LockedDropout
 
 
 class WindowBatch(NamedTuple):

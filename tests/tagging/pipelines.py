@@ -23,7 +23,10 @@ EMBED = {
     },
 }
 BILSTM = {"@architectures": "spacy-clinical-ner.BiLSTM.v1", "hidden_width": 24, "depth": 1}
+BIGRU = {"@architectures": "spacy-clinical-ner.BiGRU.v1", "hidden_width": 24, "depth": 2}
 IDCNN = {"@architectures": "spacy-clinical-ner.IDCNN.v1", "filters": 32, "blocks": 2, "dropout": 0.1}
+ATTENTION = {"@architectures": "spacy-clinical-ner.MultiHeadAttention.v1", "heads": 4, "dropout": 0.0}
+STACK = {"@architectures": "spacy-clinical-ner.Stack.v1", "*": {"idcnn": IDCNN, "attention": ATTENTION}}
 
 _SUBJECTS = ["carcinoma", "tumor", "adenoma", "metástasis", "linfoma"]
 _SITES = ["ductal", "renal", "hepático", "pulmonar", "óseo"]
