@@ -1,13 +1,13 @@
-"""The torch part of a tagger: token vectors in, emissions out, and the CRF that reads them."""
+"""The torch part of a tagger: token vectors in, emissions out, and the decoder that reads them."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, cast
+from typing import Callable, NamedTuple, Optional, cast
 
 import torch
 from torch import Tensor, nn
 
-from spacy_clinical_ner.layers.crf import LinearChainCRF
+from spacy_clinical_ner.layers.decoders import Decoder
 from spacy_clinical_ner.layers.encoders import EncoderBuilder, LockedDropout
 
 
@@ -24,42 +24,67 @@ class WindowBatch(NamedTuple):
     core: Tensor
 
 
-class TaggerNetwork(nn.Module):
-    """Dropout, optional contextual encoder, and a linear map to emission scores; the CRF's parameters ride along.
+class WindowTagger(nn.Module):
+    """What all taggers share: their scores are computed window by window and put back in the order of the tokens.
+
+    A subclass says how in `encode` (what reads the context) and `emit` (what reads one token).
+
+    chains: number of independent tag chains (1, or one for each label); they share the decoder's parameters.
+    decoder: how the scores are read; the parameters of its CRF, if it has one, ride along as `crf`.
+    """
+
+    def __init__(self, chains: int, decoder: Decoder) -> None:
+        super().__init__()
+        self.chains = chains
+        self.decoder = decoder
+        self.crf = decoder.crf
+        self.output_width = chains * decoder.num_tags
+
+    def encode(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x: (windows, length, input_width), zeros at padding; mask: (windows, length) -> (windows, length, width)."""
+        raise NotImplementedError
+
+    def emit(self, states: Tensor) -> Tensor:
+        """states: (tokens, width) -> (tokens, chains * tags)."""
+        raise NotImplementedError
+
+    def forward(self, vectors: Tensor, batches: list[WindowBatch]) -> Tensor:
+        """vectors: (tokens, input_width) -> emissions (tokens, chains * tags)."""
+        return over_windows(vectors, batches, lambda x, batch: self.emit(self.encode(x, batch.mask)[batch.core]))
+
+
+def over_windows(
+    vectors: Tensor, batches: list[WindowBatch], function: Callable[[Tensor, WindowBatch], Tensor]
+) -> Tensor:
+    """vectors: (tokens, width) -> (tokens, ...), what `function` gives for the core tokens of each batch of windows.
+
+    Each token is core in exactly one window of one batch, so the results are put back by a permutation.
+    """
+    kept = [function(vectors[batch.rows] * batch.mask.unsqueeze(-1), batch) for batch in batches]
+    origin = torch.cat([batch.rows[batch.core] for batch in batches])
+    return torch.cat(kept)[torch.argsort(origin)]
+
+
+class TaggerNetwork(WindowTagger):
+    """Dropout, optional contextual encoder, and a linear map to emission scores.
 
     input_width: width of the token vectors.
-    chains: number of independent tag chains (1, or one for each label); they share the CRF's transitions.
-    tags: number of tags in one chain.
     """
 
     def __init__(
-        self,
-        input_width: int,
-        chains: int,
-        crf: LinearChainCRF,
-        encoder: Optional[EncoderBuilder],
-        dropout: float,
+        self, input_width: int, chains: int, decoder: Decoder, encoder: Optional[EncoderBuilder], dropout: float
     ) -> None:
-        super().__init__()
-        self.chains = chains
-        self.crf = crf
+        super().__init__(chains, decoder)
         self.dropout = LockedDropout(dropout)
         self.encoder = encoder(input_width) if encoder is not None else None
         width = input_width if self.encoder is None else cast(int, self.encoder.output_width)
-        self.emission = nn.Linear(width, chains * crf.num_tags)
+        self.emission = nn.Linear(width, self.output_width)
         nn.init.xavier_uniform_(self.emission.weight)
         nn.init.zeros_(self.emission.bias)
 
-    def forward(self, vectors: Tensor, batches: list[WindowBatch]) -> Tensor:
-        """vectors: (tokens, input_width) -> emissions (tokens, chains * tags).
+    def encode(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = self.dropout(x)
+        return x if self.encoder is None else self.dropout(self.encoder(x, mask))
 
-        Each token is core in exactly one window of one batch, so the results are put back by a permutation.
-        """
-        kept, origin = [], []
-        for batch in batches:
-            x = self.dropout(vectors[batch.rows] * batch.mask.unsqueeze(-1))
-            if self.encoder is not None:
-                x = self.dropout(self.encoder(x, batch.mask))
-            kept.append(self.emission(x[batch.core]))
-            origin.append(batch.rows[batch.core])
-        return torch.cat(kept)[torch.argsort(torch.cat(origin))]
+    def emit(self, states: Tensor) -> Tensor:
+        return self.emission(states)

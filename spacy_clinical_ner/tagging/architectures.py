@@ -1,4 +1,4 @@
-"""Registered models for taggers: any spaCy tok2vec, a torch encoder over windows, and emissions for a CRF."""
+"""Registered models for taggers: any spaCy tok2vec, a torch network over windows, and emissions for a decoder."""
 
 from functools import partial
 from typing import Callable, List, Optional, Tuple
@@ -11,9 +11,10 @@ from thinc.api import Model, get_width, xp2torch
 from thinc.types import Floats2d
 from torch import nn
 
-from spacy_clinical_ner.layers.crf import LinearChainCRF
+from spacy_clinical_ner.layers.decoders import check_decoder, make_decoder
+from spacy_clinical_ner.layers.encoders import EncoderBuilder
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
-from spacy_clinical_ner.layers.tagger_network import EncoderBuilder, TaggerNetwork, WindowBatch
+from spacy_clinical_ner.layers.tagger_network import TaggerNetwork, WindowBatch, WindowTagger
 from spacy_clinical_ner.tagging.windows import Window, batch_by_length, plan_windows
 from spacy_clinical_ner.torch_shim import LazyTorchShim, as_floats2d, torch_shim
 
@@ -27,8 +28,9 @@ def CrfTagger(
     context: int = 16,
     max_batch_tokens: int = 8192,
     dropout: float = 0.3,
+    decoder: str = "crf",
 ) -> Model[List[Doc], List[Floats2d]]:
-    """Emission scores for every token of every Doc, and the CRF that goes with them.
+    """Emission scores for every token of every Doc, and the decoder that reads them.
 
     tok2vec: any model from Docs to one vector a token (own Tok2Vec, a Tok2VecListener, a TransformerListener).
     encoder: builder of a contextual encoder (`spacy-clinical-ner.BiLSTM.v1`, ...), or none.
@@ -36,15 +38,30 @@ def CrfTagger(
     window, context: tokens in a window's core, and tokens read on both sides of it.
     max_batch_tokens: tokens that the encoder sees at once; bounds memory, changes no result.
     dropout: on the encoder's input and output.
+    decoder: "crf", or "softmax", where each token decides for itself (cross-entropy).
 
     The component that owns the model sets dims "nO" (tags of one chain) and attr "chains" by `set_labels` before
     initialize. Output: one array (len(doc), chains * tags) for each Doc.
     """
+    build = partial(build_network, scheme=scheme, encoder=encoder, dropout=dropout, decoder=decoder)
+    return _window_model("crf_tagger", tok2vec, build, scheme, decoder, window, context, max_batch_tokens)
+
+
+def _window_model(
+    name: str,
+    tok2vec: Model[List[Doc], List[Floats2d]],
+    build: Callable[..., WindowTagger],
+    scheme: str,
+    decoder: str,
+    window: int,
+    context: int,
+    max_batch_tokens: int,
+) -> Model[List[Doc], List[Floats2d]]:
     if window < 1 or context < 0:
         raise ValueError(f"window must be at least 1 and context at least 0, not {window} and {context}")
-    build = partial(build_network, scheme=scheme, encoder=encoder, dropout=dropout)
+    check_decoder(decoder)
     return Model(
-        "crf_tagger",
+        name,
         forward,
         init=init,
         layers=[tok2vec],
@@ -62,12 +79,16 @@ def CrfTagger(
 
 
 def build_network(
-    input_width: int, labels: int, chains: int, scheme: str, encoder: Optional[EncoderBuilder], dropout: float
+    input_width: int,
+    labels: int,
+    chains: int,
+    scheme: str,
+    encoder: Optional[EncoderBuilder],
+    dropout: float,
+    decoder: str,
 ) -> TaggerNetwork:
     """One chain over all labels, or one chain for each label (`labels` counts those of a single chain)."""
-    tag_scheme = TagScheme(scheme)
-    crf = LinearChainCRF(tag_scheme.num_tags(labels), batch_first=True, constraints=tag_scheme.constraints(labels))
-    return TaggerNetwork(input_width, chains, crf, encoder, dropout)
+    return TaggerNetwork(input_width, chains, make_decoder(decoder, TagScheme(scheme), labels), encoder, dropout)
 
 
 def set_labels(model: Model, labels: int, chains: int) -> None:
@@ -76,10 +97,10 @@ def set_labels(model: Model, labels: int, chains: int) -> None:
     model.attrs["chains"] = chains
 
 
-def network(model: Model) -> TaggerNetwork:
-    """The torch module of a CrfTagger model. Raises ValueError before initialize."""
+def network(model: Model) -> WindowTagger:
+    """The torch module of a tagger's model. Raises ValueError before initialize."""
     module = torch_shim(model).module
-    assert isinstance(module, TaggerNetwork)
+    assert isinstance(module, WindowTagger)
     return module
 
 
@@ -109,7 +130,7 @@ def forward(
         if len(X):
             Y = module(X, _batches(model, docs, shim.device))
         else:
-            Y = X.new_zeros((0, module.emission.out_features))
+            Y = X.new_zeros((0, module.output_width))
     emissions = ops.unflatten(as_floats2d(model, Y), lengths)
 
     def backprop(d_emissions: List[Floats2d]) -> List[Doc]:

@@ -1,8 +1,8 @@
 """Making `span._.confidence` mean what it says: temperature scaling, and how to measure whether it worked.
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks": scores are divided by one temperature, chosen on held-out
-notes. Here the whole chain is tempered (emissions and transitions), so the confidence stays an exact posterior of a CRF
-and the best path does not change.
+notes. Of a CRF the whole chain is tempered (emissions and transitions), so the confidence stays an exact posterior. The
+best path does not change, whatever the decoder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`crf_ner`: a named entity recogniser that decodes whole notes with a linear-chain CRF."""
+"""`crf_ner`: a named entity recogniser that decodes whole notes, with a linear-chain CRF unless told otherwise."""
 
 from itertools import islice
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -17,7 +17,7 @@ from thinc.types import Floats2d
 from spacy_clinical_ner import extensions
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.tagging.architectures import network, set_labels
-from spacy_clinical_ner.tagging.windows import batch_by_length
+from spacy_clinical_ner.tagging.batches import alike, batch_docs, pad_chains
 from spacy_clinical_ner.torch_shim import as_floats2d, torch_shim
 
 DEFAULT_MODEL = """
@@ -43,7 +43,7 @@ depth = 1
 
 
 class Mention(NamedTuple):
-    """A predicted mention: token offsets (end exclusive), label index and posterior probability."""
+    """A predicted mention: token offsets (end exclusive), label index and confidence."""
 
     start: int
     end: int
@@ -84,7 +84,7 @@ def make_crf_ner(
     overwrite: whether entities that are already in `doc.ents` give way to predicted ones.
     threshold: mentions whose confidence lies below it are not written (0 to 1).
     recall_bias: taken from the score of "no mention" at every token before decoding, in nats; above 0 finds more, and
-        confidence is then the posterior under the biased scores.
+        confidence is then that under the biased scores.
     max_batch_tokens: tokens of the notes that are held in memory at once; a longer note goes alone.
     """
     return CrfEntityRecognizer(
@@ -101,10 +101,12 @@ def make_crf_ner(
 
 
 class CrfEntityRecognizer(TrainablePipe):
-    """Entity recogniser with a linear-chain CRF over the whole note (Lafferty et al. 2001).
+    """Entity recogniser over the tags of whole notes, read by the decoder of its model.
 
-    Illegal tag sequences have probability zero in training and decoding. `span._.confidence` is the exact posterior
-    probability of each written mention.
+    With the CRF (Lafferty et al. 2001), illegal tag sequences have probability zero in training and decoding, and
+    `span._.confidence` is the exact posterior probability of each written mention. With the softmax decoder it is the
+    product of the probabilities of the mention's tags, each token by itself, and illegal sequences are read leniently
+    (see `layers.decoders.SoftmaxDecoder`).
     """
 
     def __init__(
@@ -194,7 +196,7 @@ class CrfEntityRecognizer(TrainablePipe):
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Annotate a stream; a batch holds at most `batch_size` Docs and about `max_batch_tokens` tokens."""
         handle = self.get_error_handler()
-        for docs in _batches(stream, batch_size, self.max_batch_tokens):
+        for docs in batch_docs(stream, batch_size, self.max_batch_tokens):
             try:
                 self.set_annotations(docs, self.predict(docs))
                 yield from docs
@@ -202,7 +204,7 @@ class CrfEntityRecognizer(TrainablePipe):
                 handle(self.name, self, docs, error)
 
     def predict(self, docs: Iterable[Doc]) -> List[List[Mention]]:
-        """The most probable mentions of each Doc (Viterbi), with their posterior probabilities, by position."""
+        """The most probable mentions of each Doc, with their confidence, by position."""
         docs = list(docs)
         if not any(len(doc) for doc in docs):
             return [[] for _ in docs]
@@ -212,7 +214,7 @@ class CrfEntityRecognizer(TrainablePipe):
         """Mentions of notes from their emissions, one array (length, chains * tags) a note, by position."""
         chains = self.model.attrs["chains"]
         mentions: List[List[Mention]] = [[] for _ in emissions]
-        for group in _alike([len(array) for array in emissions], self.max_batch_tokens):
+        for group in alike([len(array) for array in emissions], self.max_batch_tokens):
             for row, mention in self._decode([emissions[i] for i in group]):
                 note, chain = divmod(row, chains)
                 mentions[group[note]].append(mention._replace(label=mention.label + chain))
@@ -220,14 +222,14 @@ class CrfEntityRecognizer(TrainablePipe):
 
     def _decode(self, emissions: Sequence[Floats2d]) -> Iterator[Tuple[int, Mention]]:
         """Yield (row, mention) for notes of about the same length; row = note * chains + chain."""
-        crf = network(self.model).crf
+        decoder = network(self.model).decoder
         with torch.no_grad():
-            scores, mask = self._pad([self._tensor(array) for array in emissions])
+            scores, mask = pad_chains([self._tensor(array) for array in emissions], self.model.attrs["chains"])
             if self.recall_bias:
                 scores[..., 0] -= self.recall_bias
-            paths, _ = crf.decode_tensor(scores, mask)
+            paths = decoder.best(scores, mask)
             spans = self.scheme.spans(paths, mask)
-            confidence = crf.span_log_probability(scores, mask, spans, temperature=self.temperature).exp()
+            confidence = decoder.span_log_probability(scores, mask, paths, spans, self.temperature).exp()
         for (row, start, end, label), value in zip(spans.tolist(), confidence.clamp(0.0, 1.0).tolist()):
             if value >= self.threshold:
                 yield row, Mention(start, end, label, value)
@@ -276,31 +278,21 @@ class CrfEntityRecognizer(TrainablePipe):
     def get_loss(self, examples: Iterable[Example], scores: Sequence[Floats2d]) -> Tuple[float, List[Floats2d]]:
         """Negative log-likelihood per note in nats, and its gradient with respect to the emissions.
 
-        The gradient of the CRF's own parameters is left in the torch module, for `finish_update`.
+        The gradient of the decoder's own parameters is left in the torch module, for `finish_update`.
         """
         examples = list(examples)
         leaves = [self._tensor(array).requires_grad_() for array in scores]
         loss = torch.zeros(())
-        for group in _alike([len(leaf) for leaf in leaves], self.max_batch_tokens):
-            emissions, mask = self._pad([leaves[i] for i in group])
+        for group in alike([len(leaf) for leaf in leaves], self.max_batch_tokens):
+            emissions, mask = pad_chains([leaves[i] for i in group], self.model.attrs["chains"])
             tags = self._gold_tags([examples[i] for i in group], mask)
-            loss = loss - network(self.model).crf(emissions, tags, mask=mask, reduction="sum")
+            loss = loss + network(self.model).decoder.loss(emissions, tags, mask)
         loss = loss / len(examples)
         loss.backward()
         return float(loss.detach()), [as_floats2d(self.model, leaf.grad) for leaf in leaves]
 
     def _tensor(self, array: Floats2d) -> torch.Tensor:
         return xp2torch(array, device=torch_shim(self.model).device)
-
-    def _pad(self, arrays: List[torch.Tensor]) -> Tuple[torch.Tensor, torch.Tensor]:
-        """Arrays (length, chains * tags) to scores (notes * chains, longest, tags) and their mask."""
-        chains = self.model.attrs["chains"]
-        padded = torch.nn.utils.rnn.pad_sequence(arrays, batch_first=True)
-        notes, longest, width = padded.shape
-        scores = padded.view(notes, longest, chains, width // chains).transpose(1, 2)
-        lengths = torch.tensor([len(array) for array in arrays], device=padded.device)
-        mask = torch.arange(longest, device=padded.device) < lengths.repeat_interleave(chains).unsqueeze(1)
-        return scores.reshape(notes * chains, longest, width // chains), mask
 
     def _gold_tags(self, examples: List[Example], mask: torch.Tensor) -> torch.Tensor:
         """(notes * chains, longest) tags of the reference, on the tokens of the predicted Docs."""
@@ -336,23 +328,3 @@ class CrfEntityRecognizer(TrainablePipe):
         if self.spans_key is None:
             return doc.has_annotation("ENT_IOB")
         return self.spans_key in doc.spans
-
-
-def _batches(docs: Iterable[Doc], max_docs: int, max_tokens: int) -> Iterator[List[Doc]]:
-    batch: List[Doc] = []
-    tokens = 0
-    for doc in docs:
-        if batch and (len(batch) >= max_docs or tokens + len(doc) > max_tokens):
-            yield batch
-            batch, tokens = [], 0
-        batch.append(doc)
-        tokens += len(doc)
-    if batch:
-        yield batch
-
-
-def _alike(lengths: Sequence[int], max_tokens: int) -> Iterator[List[int]]:
-    """Indices of notes of about the same length; empty notes are left out: they have nothing to decode."""
-    filled = [i for i, length in enumerate(lengths) if length]
-    for group in batch_by_length([lengths[i] for i in filled], max_tokens):
-        yield [filled[i] for i in group]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from spacy.language import Language
 from spacy.tokens import Doc, Span
@@ -46,6 +46,14 @@ def model_config(encoder: Optional[dict] = BILSTM, tok2vec: dict = EMBED, **sett
     if encoder is not None:
         config["encoder"] = encoder
     return config
+
+
+def softmax_config(**settings: Any) -> dict:
+    return model_config(decoder="softmax", **settings)
+
+
+# What `test_taggers.py` tries: the factory, and what makes its model's config.
+TAGGERS: dict[str, tuple[str, Callable[..., dict]]] = {"softmax": ("crf_ner", softmax_config)}
 
 
 def make_docs(nlp: Language, count: int = 10, seed: int = 0, spans_key: Optional[str] = None) -> list[Doc]:

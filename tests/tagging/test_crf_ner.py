@@ -285,3 +285,12 @@ def test_loss_falls_and_averages_reach_the_torch_weights():
         assert not np.allclose(model.shims[0].module.emission.weight.detach(), weight)
         assert not np.allclose(model.predict(docs)[0], plain[0])
     assert np.array_equal(model.predict(docs)[0], plain[0])
+
+
+def test_pipelines_saved_before_there_was_a_choice_of_decoder_still_load(trained):
+    config = trained.config.copy()
+    del config["components"]["crf_ner"]["model"]["decoder"]
+    other = spacy.blank("es").from_config(config).from_bytes(trained.to_bytes())
+    assert ents(other(TEXT)) == ents(trained(TEXT)) != []
+    names = {name.partition(".")[0] for name in trained.get_pipe("crf_ner").model.shims[0].module.state_dict()}
+    assert names == {"crf", "encoder", "emission"}
