@@ -13,12 +13,12 @@ def calibrate(
     dev: Path = typer.Argument(..., help="Notes to fit on: a BRAT folder, or a .spacy file made by `convert`."),
     output: Path = typer.Argument(..., help="Where to write the calibrated pipeline."),
     test: Optional[Path] = typer.Option(None, help="Other notes, to report the calibration on without fitting."),
-    component: str = typer.Option("crf_ner", help="Name of the component to calibrate."),
+    component: str = typer.Option("crf_ner", help="The component to calibrate: a crf_ner or label_attention_ner."),
     report: Optional[Path] = typer.Option(None, help="Write the figures as JSON."),
     plot: Optional[Path] = typer.Option(None, help="Write a reliability diagram as PNG."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace OUTPUT if it is there."),
 ) -> None:
-    """Divide the scores of a crf_ner by one temperature, chosen so that confidence has the least log loss on DEV.
+    """Divide a tagger's scores by one temperature, chosen so that confidence has the least log loss on DEV.
 
     The mentions that are found stay the same; only `span._.confidence` changes. Fit on notes that were not trained on.
 
@@ -42,7 +42,9 @@ def calibrate(
         raise ClinicalNerError(f"{pipeline} has no component '{component}'; it has {', '.join(nlp.pipe_names)}")
     pipe = nlp.get_pipe(component)
     if not isinstance(pipe, CrfEntityRecognizer):
-        raise ClinicalNerError(f"component '{component}' is not a crf_ner: only a CRF can be calibrated")
+        raise ClinicalNerError(
+            f"component '{component}' is neither a crf_ner nor a label_attention_ner: it cannot be calibrated"
+        )
 
     before = nlp.pipe_names[: nlp.pipe_names.index(component)]
 

@@ -1,10 +1,11 @@
 """Registered models for taggers: any spaCy tok2vec, a torch network over windows, and emissions for a decoder."""
 
 from functools import partial
-from typing import Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from spacy.tokens import Doc
 from spacy.util import registry
 from thinc.api import Model, get_width, xp2torch
@@ -13,6 +14,7 @@ from torch import nn
 
 from spacy_clinical_ner.layers.decoders import check_decoder, make_decoder
 from spacy_clinical_ner.layers.encoders import EncoderBuilder
+from spacy_clinical_ner.layers.label_attention import LabelAttentionNetwork
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.tagger_network import TaggerNetwork, WindowBatch, WindowTagger
 from spacy_clinical_ner.tagging.windows import Window, batch_by_length, plan_windows
@@ -45,6 +47,44 @@ def CrfTagger(
     """
     build = partial(build_network, scheme=scheme, encoder=encoder, dropout=dropout, decoder=decoder)
     return _window_model("crf_tagger", tok2vec, build, scheme, decoder, window, context, max_batch_tokens)
+
+
+@registry.architectures("spacy-clinical-ner.LabelAttentionTagger.v1")
+def LabelAttentionTagger(
+    tok2vec: Model[List[Doc], List[Floats2d]],
+    hidden_width: int = 200,
+    layers: int = 2,
+    heads: int = 5,
+    decoder: str = "softmax",
+    scheme: str = "BIOES",
+    window: int = 128,
+    context: int = 16,
+    max_batch_tokens: int = 8192,
+    dropout: float = 0.3,
+) -> Model[List[Doc], List[Floats2d]]:
+    """Hierarchically-refined label attention (Cui and Zhang 2019) over the tags of a scheme.
+
+    hidden_width: width of each direction of the GRUs.
+    layers: a GRU and attention over the tags each; with one layer it is a GRU tagger without attention.
+    heads: attention heads of all layers but the last, which has one; they must divide 2 * hidden_width.
+    decoder: "softmax" as in the paper, or "crf" over the last layer's attention scores.
+    The rest, and the output, are as in `spacy-clinical-ner.CrfTagger.v1`.
+    """
+    if layers < 1 or heads < 1 or 2 * hidden_width % heads:
+        raise ValueError(
+            f"label attention needs at least one layer, and heads that divide 2 * hidden_width = {2 * hidden_width}, "
+            f"not {layers} and {heads}"
+        )
+    build = partial(
+        build_label_attention,
+        scheme=scheme,
+        decoder=decoder,
+        hidden_width=hidden_width,
+        layers=layers,
+        heads=heads,
+        dropout=dropout,
+    )
+    return _window_model("label_attention_tagger", tok2vec, build, scheme, decoder, window, context, max_batch_tokens)
 
 
 def _window_model(
@@ -89,6 +129,13 @@ def build_network(
 ) -> TaggerNetwork:
     """One chain over all labels, or one chain for each label (`labels` counts those of a single chain)."""
     return TaggerNetwork(input_width, chains, make_decoder(decoder, TagScheme(scheme), labels), encoder, dropout)
+
+
+def build_label_attention(
+    input_width: int, labels: int, chains: int, scheme: str, decoder: str, **sizes: Any
+) -> LabelAttentionNetwork:
+    """As `build_network`; sizes: the other settings of `LabelAttentionNetwork`."""
+    return LabelAttentionNetwork(input_width, chains, make_decoder(decoder, TagScheme(scheme), labels), **sizes)
 
 
 def set_labels(model: Model, labels: int, chains: int) -> None:
@@ -140,6 +187,24 @@ def forward(
         return docs
 
     return emissions, backprop
+
+
+def label_attention(model: Model[List[Doc], List[Floats2d]], docs: List[Doc]) -> List[NDArray[np.float32]]:
+    """What each Doc's tokens attend to: (layers, heads, len(doc), chains * tags). For a LabelAttentionTagger model."""
+    module = network(model)
+    assert isinstance(module, LabelAttentionNetwork)
+    filled = [doc for doc in docs if len(doc)]
+    shape = (len(module.encoders), module.heads, 0, module.output_width)
+    if not filled:
+        return [np.zeros(shape, dtype="float32") for _ in docs]
+    device = torch_shim(model).device
+    flat = model.ops.flatten(model.layers[0].predict(filled))
+    module.eval()
+    with torch.no_grad():
+        weights = module.attention(xp2torch(flat, device=device), _batches(model, filled, device))
+    array = weights.permute(1, 2, 0, 3).cpu().numpy()
+    edges = np.cumsum([len(doc) for doc in docs])[:-1]
+    return [np.ascontiguousarray(part) for part in np.split(array, edges, axis=2)]
 
 
 def _batches(model: Model, docs: List[Doc], device: torch.device) -> List[WindowBatch]:

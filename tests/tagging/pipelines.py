@@ -52,8 +52,21 @@ def softmax_config(**settings: Any) -> dict:
     return model_config(decoder="softmax", **settings)
 
 
+def label_attention_config(tok2vec: dict = EMBED, **settings: Any) -> dict:
+    config = {"hidden_width": 20, "layers": 2, "heads": 5, "window": 16, "context": 4, "dropout": 0.0, **settings}
+    return {"@architectures": "spacy-clinical-ner.LabelAttentionTagger.v1", "tok2vec": tok2vec, **config}
+
+
+def label_attention_crf_config(**settings: Any) -> dict:
+    return label_attention_config(decoder="crf", **settings)
+
+
 # What `test_taggers.py` tries: the factory, and what makes its model's config.
-TAGGERS: dict[str, tuple[str, Callable[..., dict]]] = {"softmax": ("crf_ner", softmax_config)}
+TAGGERS: dict[str, tuple[str, Callable[..., dict]]] = {
+    "softmax": ("crf_ner", softmax_config),
+    "label attention": ("label_attention_ner", label_attention_config),
+    "label attention, CRF": ("label_attention_ner", label_attention_crf_config),
+}
 
 
 def make_docs(nlp: Language, count: int = 10, seed: int = 0, spans_key: Optional[str] = None) -> list[Doc]:

@@ -1,4 +1,4 @@
-"""`crf_ner` over spacy-transformers, with a tiny BERT that is made on the spot: no hub is needed."""
+"""Taggers over spacy-transformers, with a tiny BERT that is made on the spot: no hub is needed."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import spacy
 from spacy.util import fix_random_seed
 
 from spacy_clinical_ner.tokenization import blank_pipeline
-from tests.tagging.pipelines import ents, make_docs, make_examples, model_config, train
+from tests.tagging.pipelines import ents, label_attention_config, make_docs, make_examples, model_config, train
 
 pytest.importorskip("spacy_transformers")
 
@@ -26,7 +26,10 @@ def encoder(tmp_path_factory):
     return folder
 
 
-def test_learns_through_a_transformer_and_round_trips(encoder, tmp_path):
+@pytest.mark.parametrize(
+    "factory, config", [("crf_ner", model_config), ("label_attention_ner", label_attention_config)]
+)
+def test_learns_through_a_transformer_and_round_trips(encoder, factory, config, tmp_path):
     fix_random_seed(0)
     nlp = blank_pipeline("es")
     model = {
@@ -39,7 +42,7 @@ def test_learns_through_a_transformer_and_round_trips(encoder, tmp_path):
         "@architectures": "spacy-transformers.TransformerListener.v1",
         "pooling": {"@layers": "reduce_mean.v1"},
     }
-    nlp.add_pipe("crf_ner", config={"model": model_config(tok2vec=listener)})
+    nlp.add_pipe(factory, config={"model": config(tok2vec=listener)})
     examples = make_examples(nlp, make_docs(nlp))
     nlp.initialize(lambda: examples)
     bert = nlp.get_pipe("transformer").model.transformer
