@@ -190,9 +190,13 @@ def forward(
 
 
 def label_attention(model: Model[List[Doc], List[Floats2d]], docs: List[Doc]) -> List[NDArray[np.float32]]:
-    """What each Doc's tokens attend to: (layers, heads, len(doc), chains * tags). For a LabelAttentionTagger model."""
+    """What each Doc's tokens attend to: (layers, heads, len(doc), chains * tags).
+
+    Raises ValueError for a model that is no LabelAttentionTagger.
+    """
     module = network(model)
-    assert isinstance(module, LabelAttentionNetwork)
+    if not isinstance(module, LabelAttentionNetwork):
+        raise ValueError("attention can be stored only with a spacy-clinical-ner.LabelAttentionTagger.v1 as the model")
     filled = [doc for doc in docs if len(doc)]
     shape = (len(module.encoders), module.heads, 0, module.output_width)
     if not filled:

@@ -11,7 +11,16 @@ from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.evaluation import plots
 from spacy_clinical_ner.evaluation.attention_plot import plot_label_attention
 from spacy_clinical_ner.extensions import LabelAttention
-from tests.tagging.pipelines import crf_pipeline, ents, label_attention_config, make_docs, make_examples, spans, train
+from tests.tagging.pipelines import (
+    crf_pipeline,
+    ents,
+    label_attention_config,
+    make_docs,
+    make_examples,
+    model_config,
+    spans,
+    train,
+)
 
 TEXT = "paciente con carcinoma ductal y dolor . \n sin fiebre"
 TAGS = ["O", "B-SITE", "I-SITE", "E-SITE", "S-SITE", "B-TUMOUR", "I-TUMOUR", "E-TUMOUR", "S-TUMOUR"]
@@ -111,6 +120,13 @@ def test_attention_of_other_tokens_is_no_attention(storing):
 def test_settings_that_make_no_sense(settings):
     with pytest.raises(ValueError, match=r"layer|decoder|window"):
         crf_pipeline(factory="label_attention_ner", model=label_attention_config(**settings))
+
+
+def test_another_model_has_no_attention_to_store():
+    nlp = crf_pipeline(factory="label_attention_ner", model=model_config(), store_attention=True)
+    nlp.initialize(lambda: make_examples(nlp, make_docs(nlp, 2)))
+    with pytest.raises(ValueError, match="LabelAttentionTagger"):
+        nlp(TEXT)
 
 
 def test_plot(storing, tmp_path, monkeypatch):
