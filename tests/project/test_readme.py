@@ -21,7 +21,8 @@ def entry_points() -> set:
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg", encoding="utf8")
     groups = parser["options.entry_points"]
-    lines = [line for group in groups if group.startswith("spacy_") for line in groups[group].splitlines() if line]
+    registries = [group for group in groups if group.startswith(("spacy_", "thinc_"))]
+    lines = [line for group in registries for line in groups[group].splitlines() if line]
     return {line.partition("=")[0].strip() for line in lines}
 
 
