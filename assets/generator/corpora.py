@@ -11,6 +11,7 @@ from generator import disturb
 from generator.derive import HELD_OUT_SHARE, derive
 from generator.drafts import Draft
 from generator.grammar import Grammar, load_grammar
+from generator.records import FILES, json_lines
 
 Disturbance = Callable[[Draft, Random], None]
 
@@ -84,6 +85,14 @@ CORPORA = (
     Corpus("diabetes", "bingli", {"train": 40, "dev": 12, "test": 12}, _CHINESE, misspelt=0.0),
     Corpus("coronary", "guanmai", {"train": 40, "dev": 12, "test": 12}, _CHINESE, misspelt=0.0),
 )
+# Written as JSON lines instead of BRAT.
+RECORDS = Corpus(
+    "ccks2019",
+    "record",
+    {"train": 60, "dev": 16, "test": 16},
+    {number: (disturb.odd_spaces,) for number in range(3, 60, 5)},
+    misspelt=0.0,
+)
 RAW_CORPUS, RAW_LANGUAGE, RAW_NOTES = CORPORA[0], "es", 150
 
 
@@ -99,9 +108,21 @@ def write_sample(output: Path, seed: int) -> int:
                 (folder / f"{name}.txt").write_bytes(draft.text.encode("utf8"))
                 (folder / f"{name}.ann").write_bytes(draft.standoff(events).encode("utf8"))
                 written += 1
+    written += write_records(output / "sample" / RECORDS.name, seed)
     folder = output / "sample" / "raw" / RAW_LANGUAGE
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in RAW_CORPUS.raw(RAW_NOTES, seed):
         (folder / f"{name}.txt").write_bytes(text.encode("utf8"))
         written += 1
+    return written
+
+
+def write_records(folder: Path, seed: int) -> int:
+    """Write the files of records and return the number of notes in them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = 0
+    for name, (split, first, last, windows) in FILES.items():
+        drafts = [draft for _, draft in RECORDS.drafts(split, seed)][first - 1 : last]
+        (folder / name).write_bytes(json_lines(drafts, windows=windows))
+        written += len(drafts)
     return written

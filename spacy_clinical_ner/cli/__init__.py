@@ -21,9 +21,10 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from spacy_clinical_ner.cli import annotate, calibrate, convert, evaluate, stats, vectors
+    from spacy_clinical_ner.cli import annotate, calibrate, convert, evaluate, import_ccks, stats, vectors
 
     app.command("convert")(convert.convert)
+    app.command("import-ccks")(import_ccks.import_ccks)
     app.command("stats")(stats.stats)
     app.command("vectors")(vectors.vectors)
     app.command("annotate")(annotate.annotate)

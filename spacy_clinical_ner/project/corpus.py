@@ -3,22 +3,27 @@
 A corpus folder holds train/, dev/ (or dev1/ and dev2/), test/ and perhaps background/ with raw notes. What is missing
 is split off train/ by a hash of the document name: the same document lands in the same part on every machine, in
 every run and however many documents join later.
+
+A folder of CCKS-2019 records (.json, .jsonl or .txt with JSON lines) will do as well: they are turned into BRAT first.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import tempfile
 import zipfile
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, DefaultDict, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import srsly
 
 from spacy_clinical_ner.brat import document_name, list_notes
+from spacy_clinical_ner.ccks import holds_records, import_records
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.files import replacing
 
@@ -178,8 +183,8 @@ def prepare(
     Raises InputError as the functions above.
     """
     source = Path(source).resolve()
-    with _unpacked(source) as folder, replacing(output) as temporary:
-        parts = find_parts(folder)
+    with _unpacked(source) as folder, _as_brat(folder) as (brat, remarks), replacing(output) as temporary:
+        parts = find_parts(brat)
         split = split_corpus(parts)
         for part, members in split.members.items():
             for member in members:
@@ -197,7 +202,7 @@ def prepare(
             documents={part: len(members) for part, members in sorted(split.members.items())}
             | {"raw": sum(map(len, raw_folders.values()))},
             origin={**split.origin, "raw": " and ".join(f"{part}/" for part in raw_folders)},
-            remarks=split.remarks,
+            remarks=remarks + split.remarks,
         )
         srsly.write_json(temporary / "corpus.json", prepared.to_dict())
     return prepared
@@ -215,6 +220,58 @@ def _copy(member: Member, folder: Path, suffixes: Tuple[str, ...]) -> None:
             target = folder / (member.name + suffix)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+
+
+def find_records(folder: Path) -> Tuple[Dict[str, List[Path]], List[Path]]:
+    """Files of records below a folder without .ann files, by part (train, dev, test), and .txt files without records.
+
+    A file belongs to the part whose folder it lies in, else to the one that its name tells of (`test` or `dev`), else
+    to train.
+    """
+    parts: DefaultDict[str, List[Path]] = defaultdict(list)
+    others: List[Path] = []
+    if not folder.is_dir():
+        return parts, others
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [path for path in files if not any(part.startswith((".", "__MACOSX")) for part in _names(path, folder))]
+    if any(path.suffix == ".ann" for path in files):
+        return parts, others
+    for path in files:
+        if path.suffix in (".json", ".jsonl") or (path.suffix == ".txt" and holds_records(path)):
+            parts[_part_of(path, folder)].append(path)
+        elif path.suffix == ".txt":
+            others.append(path)
+    return parts, others
+
+
+def _names(path: Path, folder: Path) -> Tuple[str, ...]:
+    return path.relative_to(folder).parts
+
+
+def _part_of(path: Path, folder: Path) -> str:
+    for name in _names(path, folder)[:-1]:
+        for part, folders in FOLDERS.items():
+            if name in folders:
+                return part
+    words = re.findall("[a-z]+", path.stem.lower())
+    return next((part for part in ("test", "dev") if part in words), "train")
+
+
+@contextmanager
+def _as_brat(folder: Path) -> Iterator[Tuple[Path, List[str]]]:
+    """The folder itself, or one with its CCKS-2019 records as BRAT; and what a person must be told of that."""
+    parts, others = find_records(folder)
+    if not parts:
+        yield folder, []
+        return
+    with tempfile.TemporaryDirectory() as converted:
+        for part, files in parts.items():
+            import_records(files, Path(converted) / part)
+        count = len(others)
+        yield (
+            Path(converted),
+            [f"{count} .txt files hold no records and are left out, such as {others[0].name}"] if count else [],
+        )
 
 
 @contextmanager

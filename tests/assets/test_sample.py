@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Dict, Iterator, List, Tuple
 import pytest
 
 from spacy_clinical_ner.brat import BratDocument, Entity, read_document, read_folder
+from spacy_clinical_ner.ccks import read_records
 from spacy_clinical_ner.tokenization import blank_pipeline
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -54,9 +56,9 @@ def corpora() -> Dict[Tuple[str, str], List[BratDocument]]:
 def generator() -> Iterator[object]:
     sys.path.insert(0, str(ASSETS))
     try:
-        from generator import corpora, derive, drafts, grammar
+        from generator import corpora, derive, drafts, grammar, records
 
-        yield {"corpora": corpora, "derive": derive, "drafts": drafts, "grammar": grammar}
+        yield {"corpora": corpora, "derive": derive, "drafts": drafts, "grammar": grammar, "records": records}
     finally:
         sys.path.remove(str(ASSETS))
 
@@ -275,6 +277,40 @@ def test_dev_and_test_have_terms_and_templates_that_train_lacks(corpora, generat
         assert 0.2 < unseen < 0.7
         assert len(templates[split] & held_out) > 40
         assert templates[split] & templates["train"]
+
+
+RECORD_FILES = {"training_part1.txt": 30, "training_part2.txt": 30, "dev.json": 16, "test_set_with_answer.json": 16}
+RECORD_LABELS = {"疾病和诊断", "影像检查", "实验室检验", "手术", "药物", "解剖部位"}
+
+
+@pytest.mark.parametrize("name", RECORD_FILES)
+def test_records_are_as_ccks2019_publishes_them(name: str) -> None:
+    data = (SAMPLE / "ccks2019" / name).read_bytes()
+    windows = name == "training_part1.txt"
+    assert data.startswith(b"\xef\xbb\xbf") is windows
+    assert data.count(b"\r\n") == (data.count(b"\n") if windows else 0)
+    documents = list(read_records(SAMPLE / "ccks2019" / name))
+    assert len(documents) == RECORD_FILES[name] == data.count(b"\n")
+    assert {entity.label for document in documents for entity in document.entities} == RECORD_LABELS
+    assert sum(not document.entities for document in documents) == (name != "training_part1.txt")
+    for record in map(json.loads, data.decode("utf-8-sig").splitlines()):
+        assert set(record) == {"originalText", "entities"}
+        for entity in record["entities"]:
+            mention = record["originalText"][entity["start_pos"] : entity["end_pos"]]
+            assert mention and mention == mention.strip() and "。" not in mention
+
+
+def test_records_to_test_on_have_terms_that_training_lacks(generator) -> None:
+    found = {
+        name: [e.text for d in read_records(SAMPLE / "ccks2019" / name) for e in d.entities] for name in RECORD_FILES
+    }
+    known = {*found["training_part1.txt"], *found["training_part2.txt"]}
+    for name in ("dev.json", "test_set_with_answer.json"):
+        unseen = sum(mention not in known for mention in found[name]) / len(found[name])
+        assert 0.2 < unseen < 0.7
+    corpus = generator["corpora"].RECORDS
+    held_out = {(slot, a.number) for slot, each in corpus.grammar().slots.items() for a in each if a.held_out}
+    assert not held_out & set().union(*(draft.templates for _, draft in corpus.drafts("train", seed=2020)))
 
 
 def test_a_look_up_in_train_does_not_solve_dev(corpora) -> None:

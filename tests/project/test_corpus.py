@@ -244,3 +244,55 @@ def test_damaged_record_is_named(tmp_path: Path, content) -> None:
         (tmp_path / "corpus.json").write_text(content, encoding="utf8")
     with pytest.raises(InputError, match=r"corpus\.json"):
         PreparedCorpus.read(tmp_path)
+
+
+def write_records(path: Path, count: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = '{"originalText": "查CT。", "entities": [{"label_type": "影像检查", "start_pos": 1, "end_pos": 3}]}\n'
+    path.write_bytes(b"\xef\xbb\xbf" + (record * count).encode("utf8"))
+
+
+def test_published_files_of_ccks2019(tmp_path: Path) -> None:
+    source = tmp_path / "yidu"
+    write_records(source / "subtask1_training_part1.txt", 40)
+    write_records(source / "subtask1_training_part2.txt", 20)
+    write_records(source / "subtask1_test_set_with_answer.json", 3)
+    (source / "readme.txt").write_text("Read me", encoding="utf8")
+    prepared = prepare(source, tmp_path / "out")
+    assert prepared.corpus == "yidu"
+    assert prepared.documents["test"] == 3
+    assert prepared.documents["train"] + prepared.documents["dev"] == 60
+    assert prepared.origin["test"] == "test/"
+    assert prepared.remarks[0] == "1 .txt files hold no records and are left out, such as readme.txt"
+    assert names_of(tmp_path / "out" / "test", ".ann") == [f"subtask1_test_set_with_answer-000{n}" for n in (1, 2, 3)]
+    ann = (tmp_path / "out" / "test" / "subtask1_test_set_with_answer-0002.ann").read_text(encoding="utf8")
+    assert ann == "T1\t影像检查 1 3\tCT\n"
+
+
+def test_records_in_folders_of_parts_and_in_an_archive(tmp_path: Path) -> None:
+    for part in ("train", "dev1", "dev2"):
+        # A name that tells of another part does not count inside a folder.
+        write_records(tmp_path / "c" / part / "test.jsonl", 2)
+    with zipfile.ZipFile(tmp_path / "ccks2019.zip", "w") as archive:
+        for path in sorted((tmp_path / "c").rglob("*.jsonl")):
+            archive.write(path, path.relative_to(tmp_path))
+    for source in (tmp_path / "c", tmp_path / "ccks2019.zip"):
+        prepared = prepare(source, tmp_path / "out")
+        assert prepared.documents == {"train": 2, "dev": 2, "test": 2, "raw": 2}
+        assert prepared.origin["test"] == "dev2/"
+
+
+def test_malformed_record_leaves_nothing(tmp_path: Path) -> None:
+    write_records(tmp_path / "c" / "train.json", 3)
+    with (tmp_path / "c" / "train.json").open("a", encoding="utf8") as file:
+        file.write("{}\n")
+    with pytest.raises(InputError, match=r"train\.json:4: no string"):
+        prepare(tmp_path / "c", tmp_path / "out" / "brat")
+    assert not (tmp_path / "out").exists()
+
+
+def test_json_beside_brat_files_is_not_looked_at(tmp_path: Path) -> None:
+    for part in ("train", "dev", "test"):
+        write_part(tmp_path / "c" / part, ["a"])
+    (tmp_path / "c" / "train" / "meta.json").write_text("{", encoding="utf8")
+    assert prepare(tmp_path / "c", tmp_path / "out").documents["train"] == 1
