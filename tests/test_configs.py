@@ -1,0 +1,98 @@
+"""Every config in configs/ is complete: its names resolve, it trains on the sample, and it gives a pipeline."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy.schemas import ConfigSchemaTraining
+from spacy.training.initialize import init_nlp
+from spacy.util import load_config, registry, resolve_dot_names
+
+from spacy_clinical_ner.ccks import import_records
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+SAMPLE = ROOT / "assets/sample"
+TRAINED = {
+    "cantemist": "cantemist",
+    "maccrobat": "maccrobat",
+    "maccrobat_charcnn": "maccrobat",
+    "diabetes_zh": "diabetes",
+    "diabetes_zh_trf": "diabetes",
+    "ccks2019_bilstm": "ccks2019",
+    "ccks2019_idcnn": "ccks2019",
+    "ccks2019_idcnn_mha": "ccks2019",
+}
+NEEDS = {"ccks2019_idcnn_mha": ["spacy-clinical-ner.Stack.v1", "spacy-clinical-ner.MultiHeadAttention.v1"]}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT in place of bert-base-chinese."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("encoder")
+    characters = sorted({c for path in SAMPLE.glob("diabetes/dev/*.txt") for c in path.read_text("utf8") if c.strip()})
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf8")
+    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    records = tmp_path_factory.mktemp("ccks2019") / "dev"
+    import_records([SAMPLE / "ccks2019/dev.json"], records)
+    return {"ccks2019": records, **{name: SAMPLE / name / "dev" for name in ("cantemist", "maccrobat", "diabetes")}}
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_config_trains_on_the_sample(name: str, corpora: dict, request, tmp_path: Path) -> None:
+    missing = [needed for needed in NEEDS.get(name, []) if not registry.has("architectures", needed)]
+    if missing:
+        pytest.skip(f"not registered yet: {', '.join(missing)}")
+    corpus = str(corpora[TRAINED[name]])
+    overrides = {"paths.train": corpus, "paths.dev": corpus, "corpora.train.limit": 3, "corpora.dev.limit": 2}
+    overrides |= {"system.gpu_allocator": None}
+    if name.endswith("_trf"):
+        pytest.importorskip("spacy_transformers")
+        overrides["paths.encoder"] = str(request.getfixturevalue("encoder"))
+    config = load_config(CONFIGS / f"{name}.cfg", overrides=overrides)
+    if "vectors" in config["paths"]:
+        config["initialize"]["vectors"] = None
+        embed = config["components"]["crf_ner"]["model"]["tok2vec"]["embed"]
+        embed.get("embed", embed)["include_static_vectors"] = False
+    nlp = init_nlp(config)
+    filled = nlp.config.interpolate()
+    training = registry.resolve(filled["training"], schema=ConfigSchemaTraining)
+    train, dev = resolve_dot_names(filled, [training["train_corpus"], training["dev_corpus"]])
+    losses: dict = {}
+    examples = list(train(nlp))
+    training["optimizer"].learn_rate = 0.001
+    for batch in islice(training["batcher"](examples), 1):
+        nlp.update(batch, sgd=training["optimizer"], losses=losses)
+    assert losses["crf_ner"] > 0
+    assert "ents_f" in nlp.evaluate(list(dev(nlp)))
+    nlp.to_disk(tmp_path)
+    assert spacy.load(tmp_path)("").text == ""
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.cfg")), ids=lambda path: path.stem)
+def test_config_says_what_it_is_and_how_to_run_it(path: Path) -> None:
+    text = path.read_text(encoding="utf8")
+    assert text.startswith("# ")
+    assert f"configs/{path.name}" in text.partition("\n[")[0]
+    assert "/tmp" not in text
+
+
+def test_comparison_of_ccks2019_differs_in_its_encoder_alone() -> None:
+    configs = {name: load_config(CONFIGS / f"{name}.cfg") for name in TRAINED if name.startswith("ccks2019")}
+    for config in configs.values():
+        del config["components"]["crf_ner"]["model"]["encoder"]
+    first, *others = configs.values()
+    assert all(other == first for other in others)
