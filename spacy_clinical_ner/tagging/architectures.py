@@ -31,6 +31,7 @@ def CrfTagger(
     max_batch_tokens: int = 8192,
     dropout: float = 0.3,
     decoder: str = "crf",
+    pack: bool = True,
 ) -> Model[List[Doc], List[Floats2d]]:
     """Emission scores for every token of every Doc, and the decoder that reads them.
 
@@ -38,6 +39,8 @@ def CrfTagger(
     encoder: builder of a contextual encoder (`spacy-clinical-ner.BiLSTM.v1`, ...), or none.
     scheme: "BIO" or "BIOES".
     window, context: tokens in a window's core, and tokens read on both sides of it.
+    pack: whether a window may hold several sentences. False, with a context of 0, reads sentence by sentence and cuts
+        those longer than `window`, as most papers do; decoding runs over the whole note all the same.
     max_batch_tokens: tokens that the encoder sees at once; bounds memory, changes no result.
     dropout: on the encoder's input and output.
     decoder: "crf", or "softmax", where each token decides for itself (cross-entropy).
@@ -46,7 +49,7 @@ def CrfTagger(
     initialize. Output: one array (len(doc), chains * tags) for each Doc.
     """
     build = partial(build_network, scheme=scheme, encoder=encoder, dropout=dropout, decoder=decoder)
-    return _window_model("crf_tagger", tok2vec, build, scheme, decoder, window, context, max_batch_tokens)
+    return _window_model("crf_tagger", tok2vec, build, scheme, decoder, window, context, max_batch_tokens, pack)
 
 
 @registry.architectures("spacy-clinical-ner.LabelAttentionTagger.v1")
@@ -61,6 +64,7 @@ def LabelAttentionTagger(
     context: int = 16,
     max_batch_tokens: int = 8192,
     dropout: float = 0.3,
+    pack: bool = True,
 ) -> Model[List[Doc], List[Floats2d]]:
     """Hierarchically-refined label attention (Cui and Zhang 2019) over the tags of a scheme.
 
@@ -84,7 +88,8 @@ def LabelAttentionTagger(
         heads=heads,
         dropout=dropout,
     )
-    return _window_model("label_attention_tagger", tok2vec, build, scheme, decoder, window, context, max_batch_tokens)
+    sizes = (window, context, max_batch_tokens, pack)
+    return _window_model("label_attention_tagger", tok2vec, build, scheme, decoder, *sizes)
 
 
 def _window_model(
@@ -96,6 +101,7 @@ def _window_model(
     window: int,
     context: int,
     max_batch_tokens: int,
+    pack: bool,
 ) -> Model[List[Doc], List[Floats2d]]:
     if window < 1 or context < 0:
         raise ValueError(f"window must be at least 1 and context at least 0, not {window} and {context}")
@@ -112,6 +118,7 @@ def _window_model(
             "window": window,
             "context": context,
             "max_batch_tokens": max_batch_tokens,
+            "pack": pack,
             "labels": 0,
             "chains": 0,
         },
@@ -212,7 +219,7 @@ def label_attention(model: Model[List[Doc], List[Floats2d]], docs: List[Doc]) ->
 
 
 def _batches(model: Model, docs: List[Doc], device: torch.device) -> List[WindowBatch]:
-    windows = plan_windows(docs, model.attrs["window"], model.attrs["context"])
+    windows = plan_windows(docs, model.attrs["window"], model.attrs["context"], model.attrs["pack"])
     groups = batch_by_length([len(window) for window in windows], model.attrs["max_batch_tokens"])
     return [_pad([windows[i] for i in group], device) for group in groups]
 

@@ -91,8 +91,11 @@ class CalibrationSet:
         self.pipe = pipe
         self._notes: list[tuple[Floats2d, list[tuple[int, int]], set[tuple[int, int, str]]]] = []
         for batch in minibatch(examples, batch_size):
-            for example, emissions in zip(batch, pipe.model.predict([eg.predicted for eg in batch])):
-                offsets = [(token.idx, token.idx + len(token)) for token in example.predicted]
+            docs = [eg.predicted for eg in batch]
+            for example, doc, emissions in zip(batch, docs, pipe.model.predict(pipe.seen(docs))):
+                offsets = [(token.idx, token.idx + len(token)) for token in doc]
+                if pipe.view is not None:
+                    offsets = [offsets[token] for token in pipe.view(doc).tokens]
                 gold = {(s.start_char, s.end_char, s.label_) for s in pipe.gold_spans(example.reference)}
                 self._notes.append((emissions, offsets, gold))
 

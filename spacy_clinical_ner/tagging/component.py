@@ -18,6 +18,7 @@ from spacy_clinical_ner import extensions
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.tagging.architectures import network, set_labels
 from spacy_clinical_ner.tagging.batches import alike, batch_docs, pad_chains
+from spacy_clinical_ner.tagging.views import View, as_doc, to_tokens, to_words
 from spacy_clinical_ner.torch_shim import as_floats2d, torch_shim
 
 DEFAULT_MODEL = """
@@ -42,6 +43,9 @@ depth = 1
 """
 
 
+_LISTENERS = ("tok2vec-listener", "transformer-listener")
+
+
 class Mention(NamedTuple):
     """A predicted mention: token offsets (end exclusive), label index and confidence."""
 
@@ -61,6 +65,7 @@ class Mention(NamedTuple):
         "threshold": 0.0,
         "recall_bias": 0.0,
         "max_batch_tokens": 20000,
+        "view": None,
         "scorer": {"@scorers": "spacy-clinical-ner.EntityScorer.v1"},
     },
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
@@ -74,6 +79,7 @@ def make_crf_ner(
     threshold: float,
     recall_bias: float,
     max_batch_tokens: int,
+    view: Optional[Callable[[Doc], View]],
     scorer: Optional[Callable],
 ) -> "CrfEntityRecognizer":
     """Make a `crf_ner` component.
@@ -86,6 +92,8 @@ def make_crf_ner(
     recall_bias: taken from the score of "no mention" at every token before decoding, in nats; above 0 finds more, and
         confidence is then that under the biased scores.
     max_batch_tokens: tokens of the notes that are held in memory at once; a longer note goes alone.
+    view: what the model sees of a note (`spacy-clinical-ner.View.v1`), if that is not all of it as it stands. The model
+        then needs a tok2vec of its own.
     """
     return CrfEntityRecognizer(
         nlp.vocab,
@@ -96,6 +104,7 @@ def make_crf_ner(
         threshold=threshold,
         recall_bias=recall_bias,
         max_batch_tokens=max_batch_tokens,
+        view=view,
         scorer=scorer,
     )
 
@@ -120,6 +129,7 @@ class CrfEntityRecognizer(TrainablePipe):
         threshold: float = 0.0,
         recall_bias: float = 0.0,
         max_batch_tokens: int = 20000,
+        view: Optional[Callable[[Doc], View]] = None,
         scorer: Optional[Callable] = None,
     ) -> None:
         if not 0.0 <= threshold <= 1.0:
@@ -133,6 +143,7 @@ class CrfEntityRecognizer(TrainablePipe):
         self.threshold = threshold
         self.recall_bias = recall_bias
         self.max_batch_tokens = max_batch_tokens
+        self.view = view
         self.scheme = TagScheme(model.attrs["scheme"])
         self.cfg: Dict[str, Any] = {"labels": [], "temperature": 1.0}
 
@@ -176,8 +187,14 @@ class CrfEntityRecognizer(TrainablePipe):
         nlp: Optional[Language] = None,
         labels: Optional[List[str]] = None,
     ) -> None:
-        """Collect the labels (unless given) and build the model. Raises ValueError if there is not one label."""
+        """Collect the labels (unless given) and build the model.
+
+        Raises ValueError if there is not one label, and if there is a view and a tok2vec that listens to another
+        component, which sees the note itself.
+        """
         validate_get_examples(get_examples, "CrfEntityRecognizer.initialize")
+        if self.view is not None and any(node.name in _LISTENERS for node in self.model.walk()):
+            raise ValueError(f"[{self.name}] a view needs a tok2vec of its own: a listener hears of the note itself")
         if labels is not None:
             found = list(labels)
         else:
@@ -190,7 +207,7 @@ class CrfEntityRecognizer(TrainablePipe):
             self.vocab.strings.add(label)
         per_label = self.spans_key is not None
         set_labels(self.model, 1 if per_label else len(self.labels), len(self.labels) if per_label else 1)
-        sample = [example.predicted for example in islice(get_examples(), 10)]
+        sample = self.seen(example.predicted for example in islice(get_examples(), 10))
         self.model.initialize(X=[doc for doc in sample if len(doc)] or sample)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
@@ -205,13 +222,23 @@ class CrfEntityRecognizer(TrainablePipe):
 
     def predict(self, docs: Iterable[Doc]) -> List[List[Mention]]:
         """The most probable mentions of each Doc, with their confidence, by position."""
-        docs = list(docs)
+        if self.view is None:
+            return self._predict(list(docs))
+        views = [self.view(doc) for doc in docs]
+        found = self._predict([as_doc(self.vocab, view) for view in views])
+        return [[_on_tokens(view, mention) for mention in mentions] for view, mentions in zip(views, found)]
+
+    def _predict(self, docs: List[Doc]) -> List[List[Mention]]:
         if not any(len(doc) for doc in docs):
             return [[] for _ in docs]
         return self.decode(self.model.predict(docs))
 
+    def seen(self, docs: Iterable[Doc]) -> List[Doc]:
+        """What the model reads of each Doc: the Doc itself, or its view as a Doc of its own."""
+        return [doc if self.view is None else as_doc(doc.vocab, self.view(doc)) for doc in docs]
+
     def decode(self, emissions: Sequence[Floats2d]) -> List[List[Mention]]:
-        """Mentions of notes from their emissions, one array (length, chains * tags) a note, by position."""
+        """Mentions from the emissions of Docs as they are `seen`, (length, chains * tags) each, by position."""
         chains = self.model.attrs["chains"]
         mentions: List[List[Mention]] = [[] for _ in emissions]
         for group in alike([len(array) for array in emissions], self.max_batch_tokens):
@@ -263,11 +290,13 @@ class CrfEntityRecognizer(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "CrfEntityRecognizer.update")
-        examples = [eg for eg in examples if len(eg.predicted) and self._is_annotated(eg.reference)]
+        examples = [eg for eg in examples if self._is_annotated(eg.reference)]
+        docs = self.seen(eg.predicted for eg in examples)
+        examples = [eg for eg, doc in zip(examples, docs) if len(doc)]
         if not examples:
             return losses
         set_dropout_rate(self.model, drop)
-        emissions, backprop = self.model.begin_update([eg.predicted for eg in examples])
+        emissions, backprop = self.model.begin_update([doc for doc in docs if len(doc)])
         loss, gradient = self.get_loss(examples, emissions)
         backprop(gradient)
         if sgd is not None:
@@ -295,11 +324,12 @@ class CrfEntityRecognizer(TrainablePipe):
         return xp2torch(array, device=torch_shim(self.model).device)
 
     def _gold_tags(self, examples: List[Example], mask: torch.Tensor) -> torch.Tensor:
-        """(notes * chains, longest) tags of the reference, on the tokens of the predicted Docs."""
+        """(notes * chains, longest) tags of the reference, on the tokens of the predicted Docs as they are seen."""
         index = {label: i for i, label in enumerate(self.labels)}
         chains = self.model.attrs["chains"]
         tags = np.zeros(tuple(mask.shape), dtype="int64")
         for number, example in enumerate(examples):
+            view = None if self.view is None else self.view(example.predicted)
             spans = self._gold_on_predicted(example)
             unknown = sorted({span.label_ for span in spans} - index.keys())
             if unknown:
@@ -311,6 +341,9 @@ class CrfEntityRecognizer(TrainablePipe):
                 mine = [s for s in spans if chains == 1 or index[s.label_] == chain]
                 rows = [(s.start, s.end, 0 if chains > 1 else index[s.label_]) for s in filter_spans(mine)]
                 length = len(example.predicted)
+                if view is not None:
+                    seen = [(*to_words(view, start, end), label) for start, end, label in rows]
+                    rows, length = [row for row in seen if row[0] < row[1]], len(view.words)
                 tags[number * chains + chain, :length] = self.scheme.encode(rows, length)
         return torch.from_numpy(tags).to(mask.device)
 
@@ -328,3 +361,8 @@ class CrfEntityRecognizer(TrainablePipe):
         if self.spans_key is None:
             return doc.has_annotation("ENT_IOB")
         return self.spans_key in doc.spans
+
+
+def _on_tokens(view: View, mention: Mention) -> Mention:
+    start, end = to_tokens(view, mention.start, mention.end)
+    return mention._replace(start=start, end=end)

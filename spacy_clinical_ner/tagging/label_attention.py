@@ -2,6 +2,8 @@
 
 from typing import Any, Callable, Iterable, List, Optional
 
+import numpy as np
+from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
@@ -11,6 +13,7 @@ from thinc.types import Floats2d
 from spacy_clinical_ner import extensions
 from spacy_clinical_ner.tagging.architectures import label_attention
 from spacy_clinical_ner.tagging.component import CrfEntityRecognizer, Mention
+from spacy_clinical_ner.tagging.views import View
 
 DEFAULT_MODEL = """
 [model]
@@ -43,6 +46,7 @@ include_static_vectors = false
         "threshold": 0.0,
         "recall_bias": 0.0,
         "max_batch_tokens": 20000,
+        "view": None,
         "store_attention": False,
         "scorer": {"@scorers": "spacy-clinical-ner.EntityScorer.v1"},
     },
@@ -57,6 +61,7 @@ def make_label_attention_ner(
     threshold: float,
     recall_bias: float,
     max_batch_tokens: int,
+    view: Optional[Callable[[Doc], View]],
     store_attention: bool,
     scorer: Optional[Callable],
 ) -> "LabelAttentionRecognizer":
@@ -75,6 +80,7 @@ def make_label_attention_ner(
         threshold=threshold,
         recall_bias=recall_bias,
         max_batch_tokens=max_batch_tokens,
+        view=view,
         store_attention=store_attention,
         scorer=scorer,
     )
@@ -107,5 +113,14 @@ class LabelAttentionRecognizer(CrfEntityRecognizer):
         docs = list(docs)
         super().set_annotations(docs, scores)
         if self.store_attention:
-            for doc, weights in zip(docs, label_attention(self.model, docs)):
+            for doc, weights in zip(docs, label_attention(self.model, self.seen(docs))):
+                if self.view is not None:
+                    weights = _on_tokens(self.view(doc), weights, len(doc))
                 extensions.set_label_attention(doc, extensions.LabelAttention(weights, self.tags))
+
+
+def _on_tokens(view: View, weights: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """(layers, heads, words, tags) -> (layers, heads, tokens, tags), 0 for tokens that are not seen."""
+    on_tokens = np.zeros((*weights.shape[:2], length, weights.shape[3]), dtype=weights.dtype)
+    on_tokens[:, :, view.tokens] = weights
+    return on_tokens

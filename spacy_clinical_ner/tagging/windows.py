@@ -11,7 +11,7 @@ from typing import List, NamedTuple, Sequence, Union
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.attrs import IS_SPACE, ORTH
+from spacy.attrs import IS_SPACE, ORTH, SENT_START
 from spacy.tokens import Doc
 
 _TERMINALS = (".", "!", "?", "。", "！", "？", "；", "…")
@@ -30,9 +30,14 @@ class Window(NamedTuple):
 
 
 def sentence_ends(doc: Doc) -> NDArray[np.int64]:
-    """Ascending token offsets just behind a terminal sign or a line end; behind the last token too, if there is one."""
+    """Ascending token offsets where sentences end; the last is behind the last token, if there is one.
+
+    They are those that the Doc is annotated with, if it is; else just behind a terminal sign or a line end.
+    """
     if not len(doc):
         return np.zeros(0, dtype="int64")
+    if doc.has_annotation("SENT_START"):
+        return np.append(np.flatnonzero(doc.to_array(SENT_START)[1:] == 1) + 1, len(doc))
     orth, is_space = doc.to_array([ORTH, IS_SPACE]).T
     strings = doc.vocab.strings
     ends = np.isin(orth, np.array([strings[sign] for sign in _TERMINALS], dtype="uint64"))
@@ -43,16 +48,20 @@ def sentence_ends(doc: Doc) -> NDArray[np.int64]:
     return np.flatnonzero(ends) + 1
 
 
-def cut(length: int, ends: Union[Sequence[int], NDArray[np.int64]], size: int) -> List[int]:
+def cut(length: int, ends: Union[Sequence[int], NDArray[np.int64]], size: int, pack: bool = True) -> List[int]:
     """Where the cores of a note of `length` tokens end: as many whole sentences each as fit into `size` tokens.
 
-    A sentence longer than `size` is cut hard. Raises ValueError if size < 1.
+    Without `pack`, one sentence each. A sentence longer than `size` is cut hard. Raises ValueError if size < 1.
     """
     if size < 1:
         raise ValueError(f"a window must hold at least one token, not {size}")
+    candidates = np.asarray(ends, dtype="int64")
+    if not pack:
+        starts = [0, *candidates[:-1].tolist()]
+        sentences = zip(starts, candidates.tolist())
+        return [min(edge, end) for start, end in sentences for edge in range(start + size, end + size, size)]
     edges: List[int] = []
     start = 0
-    candidates = np.asarray(ends, dtype="int64")
     while start < length:
         if length - start <= size:
             edges.append(length)
@@ -64,14 +73,18 @@ def cut(length: int, ends: Union[Sequence[int], NDArray[np.int64]], size: int) -
     return edges
 
 
-def plan_windows(docs: Sequence[Doc], size: int, context: int) -> List[Window]:
-    """Windows over the tokens of all docs laid end to end; no window reads across the edge of its note."""
+def plan_windows(docs: Sequence[Doc], size: int, context: int, pack: bool = True) -> List[Window]:
+    """Windows over the tokens of all docs laid end to end; no window reads across the edge of its note.
+
+    size, pack: as in `cut`. context: tokens that are read on both sides of a core.
+    """
     windows = []
     offset = 0
     for doc in docs:
         length = len(doc)
         start = 0
-        for end in cut(length, sentence_ends(doc), size) if length > size else ([length] if length else []):
+        ends = sentence_ends(doc) if length > size or not pack else [length]
+        for end in cut(length, ends, size, pack):
             windows.append(
                 Window(
                     offset + max(0, start - context),

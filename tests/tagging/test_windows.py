@@ -54,3 +54,16 @@ def test_batches_hold_everything_once_within_the_limit():
         assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
         for group in groups:
             assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 64
+
+
+def test_cut_without_packing_gives_one_sentence_each():
+    assert cut(20, [4, 9, 13, 20], 10, pack=False) == [4, 9, 13, 20]
+    assert cut(20, [4, 20], 6, pack=False) == [4, 10, 16, 20]
+    assert cut(3, [1, 2, 3], 1, pack=False) == [1, 2, 3]
+    assert cut(0, [], 5, pack=False) == []
+
+
+def test_sentences_of_the_doc_come_first():
+    words = ["Dolor", ".", "Sin", "fiebre"]
+    assert sentence_ends(Doc(VOCAB, words=words, sent_starts=[1, -1, -1, 1])).tolist() == [3, 4]
+    assert [w.end for w in plan_windows([Doc(VOCAB, words=words)], 10, 0, pack=False)] == [2, 4]
