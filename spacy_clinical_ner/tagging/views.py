@@ -100,7 +100,7 @@ def create_without_one_word_sentences() -> Step:
 
 def without_one_word_sentences(view: View) -> View:
     _, sentence, words = np.unique(view.sentences, return_inverse=True, return_counts=True)
-    return view.only(words[sentence] > 1)
+    return view.only((words[sentence] > 1).tolist())
 
 
 @registry.misc("spacy-clinical-ner.SentencesAt.v1")
