@@ -18,6 +18,7 @@ CONFIGS = ROOT / "configs"
 SAMPLE = ROOT / "assets/sample"
 TRAINED = {
     "cantemist": "cantemist",
+    "cantemist_label_attention": "cantemist",
     "maccrobat": "maccrobat",
     "maccrobat_charcnn": "maccrobat",
     "diabetes_zh": "diabetes",
@@ -26,7 +27,6 @@ TRAINED = {
     "ccks2019_idcnn": "ccks2019",
     "ccks2019_idcnn_mha": "ccks2019",
 }
-NEEDS = {"ccks2019_idcnn_mha": ["spacy-clinical-ner.Stack.v1", "spacy-clinical-ner.MultiHeadAttention.v1"]}
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,6 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_config_trains_on_the_sample(name: str, corpora: dict, request, tmp_path: Path) -> None:
-    missing = [needed for needed in NEEDS.get(name, []) if not registry.has("architectures", needed)]
-    if missing:
-        pytest.skip(f"not registered yet: {', '.join(missing)}")
     corpus = str(corpora[TRAINED[name]])
     overrides = {"paths.train": corpus, "paths.dev": corpus, "corpora.train.limit": 3, "corpora.dev.limit": 2}
     overrides |= {"system.gpu_allocator": None}
@@ -63,9 +60,10 @@ def test_config_trains_on_the_sample(name: str, corpora: dict, request, tmp_path
         pytest.importorskip("spacy_transformers")
         overrides["paths.encoder"] = str(request.getfixturevalue("encoder"))
     config = load_config(CONFIGS / f"{name}.cfg", overrides=overrides)
+    (component,) = config["nlp"]["pipeline"][-1:]
     if "vectors" in config["paths"]:
         config["initialize"]["vectors"] = None
-        embed = config["components"]["crf_ner"]["model"]["tok2vec"]["embed"]
+        embed = config["components"][component]["model"]["tok2vec"]["embed"]
         embed.get("embed", embed)["include_static_vectors"] = False
     nlp = init_nlp(config)
     filled = nlp.config.interpolate()
@@ -76,7 +74,7 @@ def test_config_trains_on_the_sample(name: str, corpora: dict, request, tmp_path
     training["optimizer"].learn_rate = 0.001
     for batch in islice(training["batcher"](examples), 1):
         nlp.update(batch, sgd=training["optimizer"], losses=losses)
-    assert losses["crf_ner"] > 0
+    assert losses[component] > 0
     assert "ents_f" in nlp.evaluate(list(dev(nlp)))
     nlp.to_disk(tmp_path)
     assert spacy.load(tmp_path)("").text == ""
@@ -96,3 +94,13 @@ def test_comparison_of_ccks2019_differs_in_its_encoder_alone() -> None:
         del config["components"]["crf_ner"]["model"]["encoder"]
     first, *others = configs.values()
     assert all(other == first for other in others)
+
+
+def test_label_attention_is_trained_as_the_crf_is() -> None:
+    one, two = (load_config(CONFIGS / f"cantemist{name}.cfg") for name in ("", "_label_attention"))
+    for section in ("paths", "corpora", "training", "initialize"):
+        assert one[section] == two[section]
+    model, other = one["components"]["crf_ner"]["model"], two["components"]["label_attention_ner"]["model"]
+    for setting in ("tok2vec", "scheme", "window", "context", "dropout"):
+        assert model[setting] == other[setting]
+    assert (other["hidden_width"], other["layers"], other["heads"], other["decoder"]) == (200, 2, 5, "softmax")
