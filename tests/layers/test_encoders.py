@@ -8,10 +8,20 @@ from spacy_clinical_ner.layers.attention import MultiHeadAttention
 from spacy_clinical_ner.layers.encoders import IDCNN, BiGRU, BiLSTM, Stack
 
 WIDTH = 10
+
+
+def trained_idcnn(width):
+    """Away from its start, where a convolution sees no neighbour."""
+    encoder = IDCNN(width, filters=8)
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return encoder
+
+
 BUILDERS = {
     "BiLSTM": lambda width: BiLSTM(width, hidden_width=6, depth=2),
     "BiGRU": lambda width: BiGRU(width, hidden_width=6, depth=2),
-    "IDCNN": lambda width: IDCNN(width, filters=8),
+    "IDCNN": trained_idcnn,
     "attention": lambda width: MultiHeadAttention(width, heads=5),
     "odd heads": lambda width: MultiHeadAttention(width, heads=3, residual=False),
 }
@@ -126,3 +136,10 @@ def test_stack_is_one_after_the_other():
     first, second, third = stack.encoders
     assert (type(first), type(second), type(third)) == (IDCNN, MultiHeadAttention, BiGRU)
     assert third(second(first(x, mask), mask), mask).equal(stack(x, mask))
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_idcnn_starts_as_the_identity(share):
+    encoder = IDCNN(WIDTH, filters=8, share=share).eval()
+    x, mask = torch.randn(2, 7, WIDTH), torch.ones(2, 7, dtype=torch.bool)
+    torch.testing.assert_close(encoder(x, mask), torch.relu(encoder.project(x)))
