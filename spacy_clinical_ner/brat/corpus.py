@@ -32,6 +32,7 @@ def create_brat_corpus(
     discontinuous: str = "outer",
     trim_whitespace: bool = False,
     gold_tokens: bool = False,
+    gold_mentions: bool = False,
     max_length: int = 0,
     limit: int = 0,
     shuffle: bool = False,
@@ -43,6 +44,9 @@ def create_brat_corpus(
     spans_key, overlap, misaligned, discontinuous, trim_whitespace: see `to_doc` and `Policy`.
     gold_tokens: the predicted Doc has the tokens of the reference, split where mentions begin and end, so that no
         mention is lost to training. Leave it off for dev: then the pipeline's own tokenizer is scored.
+    gold_mentions: the predicted Doc has the mentions of the reference (`doc.ents` and `doc.spans`, as far as its tokens
+        allow), so that relations are scored with gold entities. For pipelines that find relations only: an entity
+        recogniser would be scored on what it was given.
     max_length: cut notes into pieces of at most this many tokens, at sentence-like ends where there are any and never
         inside a mention; a mention longer than that makes its piece longer. 0 keeps notes whole. Relations between
         pieces are left out; the log says how many.
@@ -54,7 +58,7 @@ def create_brat_corpus(
     if max_length < 0 or limit < 0:
         raise ValueError("max_length and limit are 0 or more")
     policy = Policy(overlap, misaligned, discontinuous, trim_whitespace)
-    return BratCorpus(Path(path), spans_key, policy, gold_tokens, max_length, limit, shuffle, seed)
+    return BratCorpus(Path(path), spans_key, policy, gold_tokens, gold_mentions, max_length, limit, shuffle, seed)
 
 
 class BratCorpus:
@@ -66,6 +70,7 @@ class BratCorpus:
         spans_key: str,
         policy: Policy,
         gold_tokens: bool,
+        gold_mentions: bool,
         max_length: int,
         limit: int,
         shuffle: bool,
@@ -75,6 +80,7 @@ class BratCorpus:
         self.spans_key = spans_key
         self.policy = policy
         self.gold_tokens = gold_tokens
+        self.gold_mentions = gold_mentions
         self.max_length = max_length
         self.limit = limit
         self.shuffle = shuffle
@@ -91,6 +97,8 @@ class BratCorpus:
             references = iter(shuffled)
         for reference in references:
             predicted = same_tokens(reference) if self.gold_tokens else nlp.tokenizer(reference.text)
+            if self.gold_mentions:
+                copy_mentions(reference, predicted)
             yield Example(predicted, reference)
 
     def _pieces(self, nlp: Language) -> Iterator[Doc]:
@@ -132,6 +140,21 @@ def same_tokens(part: Union[Doc, Span]) -> Doc:
     copy = Doc(part.vocab, words=words, spaces=[bool(token.whitespace_) for token in part])
     copy_norms(copy, {index: token.norm_ for index, token in enumerate(part)})
     return copy
+
+
+def copy_mentions(source: Doc, target: Doc) -> None:
+    """Give a Doc of the same text the mentions of another whose edges are edges of its tokens; nothing else of it."""
+
+    def copies(spans: Iterable[Span]) -> List[Span]:
+        found = (
+            target.char_span(span.start_char, span.end_char, label=span.label, kb_id=span.kb_id, span_id=span.id)
+            for span in spans
+        )
+        return [span for span in found if span is not None]
+
+    target.set_ents(copies(source.ents))
+    for name, group in source.spans.items():
+        target.spans[name] = copies(group)
 
 
 def cut_doc(doc: Doc, max_length: int) -> List[Doc]:

@@ -1,0 +1,41 @@
+"""Pooling of any number of ranges of a sequence at once, without a loop over the ranges."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def range_mean(x: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Mean of x[start:end] for each range, 0 for an empty one. x: (length, width); start, end: (ranges,) long.
+
+    Differences of running sums, which are kept in float64: their rounding would otherwise grow with the length.
+    """
+    sums = torch.cat([x.new_zeros((1, x.shape[1]), dtype=torch.float64), x.double().cumsum(0)])
+    totals = (sums[end] - sums[start]).to(x.dtype)
+    return totals / (end - start).clamp(min=1).unsqueeze(1).to(x.dtype)
+
+
+def range_max(x: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Maximum of x[start:end] for each range, 0 for an empty one. x: (length, width); start, end: (ranges,) long.
+
+    A sparse table (Bender and Farach-Colton 2000): maxima over all stretches of 1, 2, 4, ... positions, of which two
+    cover any range.
+    """
+    lengths = end - start
+    longest = int(lengths.max()) if len(lengths) else 0
+    if longest < 1:
+        return x.new_zeros((len(start), x.shape[1]))
+    tables = [x]
+    while 2 ** len(tables) <= longest:
+        step = 2 ** (len(tables) - 1)
+        last = tables[-1]
+        tables.append(torch.cat([torch.maximum(last[:-step], last[step:]), last[-step:]]))
+    levels = torch.arange(len(tables), device=x.device)
+    level = (2**levels <= lengths.unsqueeze(1)).sum(1).clamp(min=1) - 1
+    offsets = level * len(x)
+    stacked = torch.cat(tables)
+    empty = lengths < 1
+    first = torch.where(empty, torch.zeros_like(start), offsets + start)
+    second = torch.where(empty, torch.zeros_like(start), offsets + end - 2**level)
+    return torch.maximum(stacked[first], stacked[second]).masked_fill(empty.unsqueeze(1), 0.0)

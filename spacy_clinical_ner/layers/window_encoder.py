@@ -1,0 +1,37 @@
+"""A contextual encoder over windows of notes, its results put back in the order of the tokens."""
+
+from __future__ import annotations
+
+from typing import Optional, cast
+
+import torch
+from torch import Tensor, nn
+
+from spacy_clinical_ner.layers.encoders import LockedDropout
+from spacy_clinical_ner.layers.tagger_network import EncoderBuilder, WindowBatch
+
+
+class WindowEncoder(nn.Module):
+    """Dropout, encoder, dropout. Without an encoder the vectors pass through, under dropout.
+
+    input_width: width of the token vectors; `output_width` is that of the results.
+    """
+
+    def __init__(self, input_width: int, encoder: Optional[EncoderBuilder], dropout: float) -> None:
+        super().__init__()
+        self.dropout = LockedDropout(dropout)
+        self.encoder = encoder(input_width) if encoder is not None else None
+        self.output_width = input_width if self.encoder is None else cast(int, self.encoder.output_width)
+
+    def forward(self, vectors: Tensor, batches: list[WindowBatch]) -> Tensor:
+        """vectors: (tokens, input_width) -> (tokens, output_width). Each token is core in exactly one window."""
+        if not batches:
+            return vectors.new_zeros((0, self.output_width))
+        kept, origin = [], []
+        for batch in batches:
+            x = self.dropout(vectors[batch.rows] * batch.mask.unsqueeze(-1))
+            if self.encoder is not None:
+                x = self.dropout(self.encoder(x, batch.mask))
+            kept.append(x[batch.core])
+            origin.append(batch.rows[batch.core])
+        return torch.cat(kept)[torch.argsort(torch.cat(origin))]

@@ -1,0 +1,414 @@
+"""`relation_classifier`: directed, labelled relations between the mentions of a Doc."""
+
+from itertools import islice
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import Doc, Span
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.types import Floats2d
+from wasabi import msg
+
+from spacy_clinical_ner.extensions import Relation, set_relations
+from spacy_clinical_ner.relations.architectures import PairGroup, RelationInput, set_sizes
+from spacy_clinical_ner.relations.candidates import CandidatePairs
+from spacy_clinical_ner.relations.ceiling import Ceiling, held_out_ceiling
+from spacy_clinical_ner.relations.features import pair_features
+from spacy_clinical_ner.relations.gold import Gold, gold_on_predicted, is_annotated, targets
+from spacy_clinical_ner.relations.mentions import Mentions, Pairs, get_spans
+from spacy_clinical_ner.relations.schema import TypePairSchema
+from spacy_clinical_ner.tagging.windows import batch_by_length
+from spacy_clinical_ner.torch_shim import torch_shim
+
+TRAIN_ON = ("gold", "predicted", "both")
+
+DEFAULT_CONFIG = """
+[candidates]
+@misc = "spacy-clinical-ner.CandidatePairs.v1"
+
+[candidates.*.types]
+@misc = "spacy-clinical-ner.TypePairs.v1"
+
+[candidates.*.distance]
+@misc = "spacy-clinical-ner.TokenDistance.v1"
+max_distance = 100
+
+[model]
+@architectures = "spacy-clinical-ner.RelationClassifier.v1"
+
+[model.tok2vec]
+@architectures = "spacy-clinical-ner.DistinctWords.v1"
+
+[model.tok2vec.embed]
+@architectures = "spacy.MultiHashEmbed.v2"
+width = 96
+attrs = ["NORM", "PREFIX", "SUFFIX", "SHAPE"]
+rows = [5000, 1000, 2500, 2500]
+include_static_vectors = false
+
+[model.encoder]
+@architectures = "spacy-clinical-ner.BiLSTM.v1"
+hidden_width = 100
+depth = 1
+"""
+
+
+class ScoredPairs(NamedTuple):
+    """Candidates of a Doc with the probability of each label; those of a softmax leave room for "no relation"."""
+
+    mentions: Mentions
+    pairs: Pairs
+    probabilities: NDArray[np.float32]  # (pairs, labels)
+
+
+@Language.factory(
+    "relation_classifier",
+    assigns=["doc._.relations"],
+    default_config={
+        **Config().from_str(DEFAULT_CONFIG),
+        "spans_key": None,
+        "symmetric": [],
+        "multi_label": False,
+        "threshold": None,
+        "train_on": "gold",
+        "keep_negatives": 1.0,
+        "seed": 0,
+        "max_batch_tokens": 10000,
+        "scorer": {"@scorers": "spacy-clinical-ner.RelationScorer.v1"},
+    },
+    default_score_weights={
+        "rel_micro_f": 1.0,
+        "rel_micro_p": 0.0,
+        "rel_micro_r": 0.0,
+        "rel_candidate_recall": None,
+        "rel_per_type": None,
+        "rel_by_distance": None,
+        "rel_by_sentence": None,
+    },
+)
+def make_relation_classifier(
+    nlp: Language,
+    name: str,
+    model: Model[RelationInput, Floats2d],
+    candidates: CandidatePairs,
+    spans_key: Optional[str],
+    symmetric: List[str],
+    multi_label: bool,
+    threshold: Optional[float],
+    train_on: str,
+    keep_negatives: float,
+    seed: int,
+    max_batch_tokens: int,
+    scorer: Optional[Callable],
+) -> "RelationClassifier":
+    """Make a `relation_classifier` component.
+
+    model: a `spacy-clinical-ner.RelationClassifier.v1` model.
+    candidates: which pairs are looked at, a `spacy-clinical-ner.CandidatePairs.v1`.
+    spans_key: the mentions are those of `doc.ents` or, with a key, of `doc.spans[spans_key]`, which may overlap.
+    symmetric: labels of relations without direction. They are learned and written with the earlier mention as head.
+    multi_label: whether a pair may have several labels at once (a sigmoid each) instead of one at most (a softmax).
+    threshold: relations that are less probable are not written (0 to 1). None: the threshold that was tuned (see
+        `spacy-clinical-ner.TuneRelationThreshold.v1`), or 0.5.
+    train_on: "gold" mentions of the reference, those "predicted" by components in `training.annotating_components`
+        (or put on the predicted Doc by the reader), or "both".
+    keep_negatives: share of the pairs without a relation that a step of training looks at, drawn anew each time.
+    seed: of that draw. max_batch_tokens: tokens of the notes whose pairs are scored at once.
+    """
+    return RelationClassifier(
+        nlp.vocab,
+        model,
+        name,
+        candidates=candidates,
+        spans_key=spans_key,
+        symmetric=symmetric,
+        multi_label=multi_label,
+        threshold=threshold,
+        train_on=train_on,
+        keep_negatives=keep_negatives,
+        seed=seed,
+        max_batch_tokens=max_batch_tokens,
+        scorer=scorer,
+    )
+
+
+class RelationClassifier(TrainablePipe):
+    """Scores candidate pairs of mentions and writes `doc._.relations`; what stood there before is replaced."""
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[RelationInput, Floats2d],
+        name: str = "relation_classifier",
+        *,
+        candidates: CandidatePairs,
+        spans_key: Optional[str] = None,
+        symmetric: Sequence[str] = (),
+        multi_label: bool = False,
+        threshold: Optional[float] = None,
+        train_on: str = "gold",
+        keep_negatives: float = 1.0,
+        seed: int = 0,
+        max_batch_tokens: int = 10000,
+        scorer: Optional[Callable] = None,
+    ) -> None:
+        if threshold is not None and not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"threshold is a probability: choose a number from 0 to 1, not {threshold}")
+        if not 0.0 < keep_negatives <= 1.0:
+            raise ValueError(f"keep_negatives is a share above 0 and at most 1, not {keep_negatives}")
+        if train_on not in TRAIN_ON:
+            raise ValueError(f"train_on is one of {', '.join(TRAIN_ON)}, not '{train_on}'")
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.candidates = candidates
+        self.spans_key = spans_key
+        self.symmetric = frozenset(symmetric)
+        self.multi_label = multi_label
+        self._threshold = threshold
+        self.train_on = train_on
+        self.keep_negatives = keep_negatives
+        self.max_batch_tokens = max_batch_tokens
+        self._random = np.random.default_rng(seed)
+        self.cfg: Dict[str, Any] = {"labels": [], "types": [], "schema": {}, "threshold": None, "ceiling": None}
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """The relation labels, in the order of the model's output."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> List[str]:
+        """What `spacy init labels` stores and `initialize(labels=...)` takes."""
+        return list(self.labels)
+
+    @property
+    def threshold(self) -> float:
+        """The least probability of a relation that is written: as set, else as tuned, else 0.5."""
+        for value in (self._threshold, self.cfg["threshold"]):
+            if value is not None:
+                return float(value)
+        return 0.5
+
+    @property
+    def schema(self) -> TypePairSchema:
+        """Type pairs of relations, as learned or declared at initialize."""
+        return TypePairSchema.from_json(self.cfg["schema"])
+
+    def add_label(self, label: str) -> int:
+        """Add a label before initialize: 1 if it is new, 0 if not. Raises ValueError once the model is built."""
+        if label in self.labels:
+            return 0
+        if torch_shim(self.model).cfg:
+            raise ValueError(
+                f"[{self.name}] cannot learn the label '{label}' now: its output layer is already built for "
+                f"{len(self.labels)} labels. Initialize the pipeline again with all labels."
+            )
+        self.cfg["labels"].append(label)
+        return 1
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[List[str]] = None,
+    ) -> None:
+        """Collect labels (unless given), entity types and type pairs, tell the recall ceiling and build the model.
+
+        The ceiling, the share of gold relations that any candidate covers, is printed and stored in
+        `cfg["ceiling"]`, once for the training data and once for documents whose relations the type pairs were not
+        learned from. Raises ValueError if there is not one label.
+        """
+        validate_get_examples(get_examples, "RelationClassifier.initialize")
+        data: List[Tuple[Mentions, Gold]] = []
+        for example in get_examples():
+            gold = gold_on_predicted(example, self.spans_key, self.symmetric)
+            data.append((Mentions.of(example.predicted, gold.spans), gold))
+        found = labels if labels is not None else sorted({label for _, gold in data for _, _, label in gold.relations})
+        self.cfg["labels"] = list(dict.fromkeys([*self.cfg["labels"], *found]))
+        if not self.labels:
+            where = f"doc.spans['{self.spans_key}']" if self.spans_key else "doc.ents"
+            raise ValueError(f"[{self.name}] no labels: not one training example has a relation between {where}")
+        self.cfg["types"] = sorted({name for mentions, _ in data for name in mentions.names})
+        for label in (*self.labels, *self.cfg["types"]):
+            self.vocab.strings.add(label)
+        self._learn_candidates(data)
+        set_sizes(self.model, len(self.cfg["types"]), len(self.labels) + (0 if self.multi_label else 1))
+        sample = [example.predicted for example in islice(get_examples(), 10)]
+        self.model.initialize(X=RelationInput([doc for doc in sample if len(doc)] or sample, []))
+
+    def _learn_candidates(self, data: List[Tuple[Mentions, Gold]]) -> None:
+        schema = self.candidates.given_types()
+        if schema is None:
+            schema = TypePairSchema()
+            for mentions, gold in data:
+                schema.learn(mentions, gold.relations)
+        self.cfg["schema"] = schema.to_json()
+        ceiling = Ceiling.of(self.candidates, schema, data)
+        held_out = held_out_ceiling(self.candidates, data)
+        self.cfg["ceiling"] = {"train": ceiling.to_json(), "held_out": held_out.to_json()}
+        msg.info(f"{self.name}: {ceiling}; {held_out.recall:.1%} of those in documents held out")
+
+    def predict(self, docs: Iterable[Doc]) -> List[List[Relation]]:
+        """The relations of each Doc that reach the threshold, by position."""
+        threshold = self.threshold
+        return [self._decode(scored, threshold) for scored in self.score_pairs(list(docs))]
+
+    def score_pairs(self, docs: Sequence[Doc]) -> List[ScoredPairs]:
+        """The candidates of each Doc and the probabilities of their labels."""
+        schema = self.schema
+        groups = [self._group(0, Mentions.of(doc, get_spans(doc, self.spans_key)), schema) for doc in docs]
+        scored = [ScoredPairs(g.mentions, g.pairs, np.zeros((0, len(self.labels)), "float32")) for g in groups]
+        filled = [i for i, group in enumerate(groups) if len(group.pairs.head)]
+        for batch in batch_by_length([len(docs[i]) for i in filled], self.max_batch_tokens):
+            chosen = [filled[i] for i in batch]
+            X = RelationInput([docs[i] for i in chosen], [groups[i]._replace(doc=n) for n, i in enumerate(chosen)])
+            probabilities = self._probabilities(self.model.ops.to_numpy(self.model.predict(X)))
+            edges = np.cumsum([len(groups[i].pairs.head) for i in chosen])[:-1]
+            for i, rows in zip(chosen, np.split(probabilities, edges)):
+                scored[i] = scored[i]._replace(probabilities=rows[:, len(rows[0]) - len(self.labels) :])
+        return scored
+
+    def _decode(self, scored: ScoredPairs, threshold: float) -> List[Relation]:
+        mentions, pairs, probabilities = scored
+        probabilities = self.allowed(scored)
+        if self.multi_label:
+            rows, columns = np.nonzero(probabilities >= threshold)
+        else:
+            columns = probabilities.argmax(axis=1)
+            rows = np.flatnonzero(probabilities[np.arange(len(columns)), columns] >= threshold)
+            columns = columns[rows]
+        return [
+            Relation(mentions.spans[head], mentions.spans[tail], self.labels[column], float(score))
+            for head, tail, column, score in zip(
+                pairs.head[rows].tolist(), pairs.tail[rows].tolist(), columns.tolist(), probabilities[rows, columns]
+            )
+            if score > 0
+        ]
+
+    def allowed(self, scored: ScoredPairs) -> NDArray[np.float32]:
+        """The probabilities, with 0 for symmetric labels of pairs in reverse order."""
+        if not self.symmetric:
+            return scored.probabilities
+        columns = np.array([label in self.symmetric for label in self.labels])
+        return np.where((scored.pairs.head > scored.pairs.tail)[:, None] & columns, 0.0, scored.probabilities)
+
+    def set_annotations(self, docs: Iterable[Doc], scores: List[List[Relation]]) -> None:
+        """Write predicted relations to `doc._.relations`."""
+        for doc, relations in zip(docs, scores):
+            set_relations(doc, relations)
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """One step of training on a batch. Examples whose reference says nothing of relations teach nothing."""
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "RelationClassifier.update")
+        groups, gold = self._training_pairs(examples)
+        X = RelationInput([example.predicted for example in examples], groups)
+        if not X.pairs:
+            return losses
+        set_dropout_rate(self.model, drop)
+        scores, backprop = self.model.begin_update(X)
+        loss, gradient = self._loss(scores, gold)
+        backprop(gradient)
+        if sgd is not None:
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> Tuple[float, Floats2d]:
+        """Cross-entropy per pair in nats, and its gradient. scores: of all the candidates of `examples`."""
+        groups, gold = self._training_pairs(list(examples), keep=1.0)
+        return self._loss(scores, gold)
+
+    def _loss(self, scores: Floats2d, gold: NDArray[np.bool_]) -> Tuple[float, Floats2d]:
+        probabilities = self._probabilities(self.model.ops.to_numpy(scores))
+        expected = gold.astype("float32")
+        if self.multi_label:
+            pairs = np.where(gold, probabilities, 1.0 - probabilities)
+        else:
+            # A pair with two labels, of which a softmax can say one only, is taught both to equal parts.
+            none = ~gold.any(axis=1, keepdims=True)
+            expected = np.concatenate([none, expected], axis=1).astype("float32")
+            expected /= expected.sum(axis=1, keepdims=True)
+            pairs = np.where(expected > 0, probabilities, 1.0) ** expected
+        loss = -np.log(np.maximum(pairs, 1e-12)).sum() / len(gold)
+        gradient = (probabilities - expected) / len(gold)
+        return float(loss), self.model.ops.asarray2f(gradient)
+
+    def _probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.multi_label:
+            return 1.0 / (1.0 + np.exp(-scores.clip(-50.0, 50.0)))
+        exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return exponents / exponents.sum(axis=1, keepdims=True)
+
+    def _group(self, number: int, mentions: Mentions, schema: TypePairSchema) -> PairGroup:
+        pairs = self.candidates(mentions, schema)
+        known = {name: i for i, name in enumerate(self.cfg["types"], 1)}
+        types = np.array([known.get(name, 0) for name in mentions.names], dtype="int64")
+        types = types[mentions.labels] if len(mentions) else types
+        return PairGroup(number, mentions, types, pairs, pair_features(mentions, pairs))
+
+    def _training_pairs(
+        self, examples: List[Example], keep: Optional[float] = None
+    ) -> Tuple[List[PairGroup], NDArray[np.bool_]]:
+        """Groups of pairs to learn from, and (pairs, labels) what is true of them."""
+        keep = self.keep_negatives if keep is None else keep
+        groups: List[PairGroup] = []
+        gold_rows = [np.zeros((0, len(self.labels)), dtype=bool)]
+        schema = self.schema
+        for number, example in enumerate(examples):
+            if not is_annotated(example.reference):
+                continue
+            gold = gold_on_predicted(example, self.spans_key, self.symmetric)
+            unknown = sorted({label for _, _, label in gold.relations} - set(self.labels))
+            if unknown:
+                raise ValueError(
+                    f"[{self.name}] cannot train on the label(s) {', '.join(unknown)}: the model was built for "
+                    f"{', '.join(self.labels)}. Initialize the pipeline again with all labels."
+                )
+            for spans in self._mentions_to_learn(example.predicted, gold):
+                group = self._group(number, Mentions.of(example.predicted, spans), schema)
+                rows, _ = targets(group.mentions, group.pairs, gold.relations, self.labels)
+                if keep < 1.0:
+                    kept = rows.any(axis=1) | (self._random.random(len(rows)) < keep)
+                    pairs = Pairs(group.pairs.head[kept], group.pairs.tail[kept])
+                    group, rows = group._replace(pairs=pairs, features=group.features[kept]), rows[kept]
+                groups.append(group)
+                gold_rows.append(rows)
+        return groups, np.concatenate(gold_rows)
+
+    def _mentions_to_learn(self, predicted: Doc, gold: Gold) -> List[Sequence[Span]]:
+        found = list(get_spans(predicted, self.spans_key))
+        return {"gold": [gold.spans], "predicted": [found], "both": [gold.spans, found]}[self.train_on]
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+        """The scorer's figures and "rel_candidate_recall": the share of gold relations that a candidate covers."""
+        examples = list(examples)
+        scores = super().score(examples, **kwargs)
+        if self.cfg["schema"]:
+            scores["rel_candidate_recall"] = self.ceiling(examples).recall
+        return scores
+
+    def ceiling(self, examples: Iterable[Example]) -> Ceiling:
+        """How many gold relations the candidates among the mentions of the predicted Docs cover."""
+        found = []
+        for example in examples:
+            gold = gold_on_predicted(example, self.spans_key, self.symmetric)
+            found.append((Mentions.of(example.predicted, get_spans(example.predicted, self.spans_key)), gold))
+        return Ceiling.of(self.candidates, self.schema, found)
