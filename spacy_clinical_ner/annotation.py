@@ -14,7 +14,16 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from tqdm import tqdm
 
-from spacy_clinical_ner.brat import BratDocument, document_name, from_doc, list_notes, read_document, write_document
+from spacy_clinical_ner.brat import (
+    BratDocument,
+    document_name,
+    from_doc,
+    list_notes,
+    read_document,
+    to_doc,
+    write_document,
+)
+from spacy_clinical_ner.brat.docs import without_relations
 from spacy_clinical_ner.errors import InputError
 
 PathLike = Union[str, Path]
@@ -85,6 +94,7 @@ def annotate_notes(
     confidence: bool = False,
     n_process: int = 1,
     batch_size: Optional[int] = None,
+    given_entities: bool = False,
     progress: bool = False,
 ) -> AnnotationSummary:
     """Annotate notes and write each as a .txt, byte for byte the same, with an .ann beside it.
@@ -93,6 +103,9 @@ def annotate_notes(
     spans_key: mentions are those of `doc.ents` and of `doc.spans[spans_key]`.
     confidence: add `span._.confidence` as a note on each mention.
     n_process, batch_size: as for `nlp.pipe`. As many notes as this takes are in memory, never all of them.
+    given_entities: take the mentions from the .ann beside each note instead of finding any. All of its lines are kept
+        but for relations and what is said about them, and those that the pipeline finds are added. Components that
+        write `doc.ents` or `doc.spans` do not run.
     progress: show a progress bar on stderr.
 
     A note that cannot be read, on which the pipeline fails or whose labels BRAT cannot hold ends up in `failures`; all
@@ -100,8 +113,10 @@ def annotate_notes(
     """
     summary = AnnotationSummary()
     start = time.perf_counter()
-    with tqdm(total=len(jobs), unit="note", disable=not progress) as bar:
-        for job, result in _run(nlp, iter(jobs), n_process, batch_size):
+    disable = entity_finders(nlp) if given_entities else []
+    with tqdm(total=len(jobs), unit="note", disable=not progress) as bar, nlp.select_pipes(disable=disable):
+        notes = _GivenNotes(nlp, spans_key) if given_entities else _Notes(nlp)
+        for job, result in _run(notes, iter(jobs), n_process, batch_size):
             if not isinstance(result, InputError):
                 document = from_doc(result, spans_key=spans_key, confidence=confidence)
                 result = _written(document, job) or result
@@ -129,61 +144,98 @@ def _written(document: BratDocument, job: Job) -> Optional[InputError]:
     return None
 
 
+def entity_finders(nlp: Language) -> List[str]:
+    """The enabled components that say that they write `doc.ents` or `doc.spans`."""
+    return [name for name in nlp.pipe_names if {"doc.ents", "doc.spans"} & set(nlp.get_pipe_meta(name).assigns)]
+
+
+class _Notes:
+    """How notes are read and handed to the pipeline: as text alone."""
+
+    def __init__(self, nlp: Language) -> None:
+        self.nlp = nlp
+
+    def read(self, job: Job) -> BratDocument:
+        # Annotations that stand beside the note may be as broken as they like.
+        return read_document(job.note, on_error="drop")
+
+    def input(self, document: BratDocument) -> Union[str, Doc]:
+        return document.text
+
+
+class _GivenNotes(_Notes):
+    """As Docs with the mentions that they have."""
+
+    def __init__(self, nlp: Language, spans_key: str) -> None:
+        super().__init__(nlp)
+        self.spans_key = spans_key
+
+    def read(self, job: Job) -> BratDocument:
+        document = read_document(job.note)
+        if not document.audit.has_ann:
+            raise InputError(job.note, None, "no .ann beside this note to take its entities from")
+        return without_relations(document)
+
+    def input(self, document: BratDocument) -> Union[str, Doc]:
+        return to_doc(self.nlp, document, spans_key=self.spans_key)
+
+
 def _run(
-    nlp: Language, jobs: Iterator[Job], n_process: int, batch_size: Optional[int]
+    notes: _Notes, jobs: Iterator[Job], n_process: int, batch_size: Optional[int]
 ) -> Iterator[Tuple[Job, Union[Doc, InputError]]]:
     """Every job with its Doc or with why there is none, in the order of the jobs but for notes that cannot be read.
 
     `nlp.pipe` ends at an error without saying on which note. Those it had taken and not given back are then done one
     by one, and a new `nlp.pipe` goes on with the rest.
     """
-    waiting: Deque[Tuple[Job, str]] = deque()
+    waiting: Deque[Tuple[Job, BratDocument]] = deque()
     unreadable: Deque[Tuple[Job, InputError]] = deque()
 
-    def texts() -> Iterator[str]:
+    def inputs() -> Iterator[Union[str, Doc]]:
         for job in jobs:
             try:
-                # Only the text counts here: annotations that stand beside the note may be as broken as they like.
-                text = read_document(job.note, on_error="drop").text
+                document = notes.read(job)
             except InputError as error:
                 unreadable.append((job, error))
                 continue
-            waiting.append((job, text))
-            yield text
+            waiting.append((job, document))
+            yield notes.input(document)
 
     finished = False
     while not finished:
-        docs = nlp.pipe(texts(), n_process=n_process, batch_size=batch_size)
+        results = notes.nlp.pipe(inputs(), n_process=n_process, batch_size=batch_size)
         while True:
             try:
-                doc = next(docs)
+                doc = next(results)
             except StopIteration:
                 finished = True
                 break
             except Exception:
                 break
-            yield waiting[0][0], _checked(*waiting.popleft(), doc)
+            job, document = waiting.popleft()
+            yield job, _checked(job, document.text, doc)
         while waiting:
-            job, text = waiting.popleft()
-            yield job, _alone(nlp, job, text)
+            job, document = waiting.popleft()
+            yield job, _alone(notes, job, document)
         while unreadable:
             yield unreadable.popleft()
 
 
-def _alone(nlp: Language, job: Job, text: str) -> Union[Doc, InputError]:
+def _alone(notes: _Notes, job: Job, document: BratDocument) -> Union[Doc, InputError]:
     """The Doc of one note, or the component that fails on it. What its error says may quote the note, so it is kept
     back but for spaCy's own code.
     """
     running = "tokenizer"
     try:
-        doc = nlp.make_doc(text)
-        for running, component in nlp.pipeline:  # noqa: B007
+        given = notes.input(document)
+        doc = notes.nlp.make_doc(given) if isinstance(given, str) else given
+        for running, component in notes.nlp.pipeline:  # noqa: B007
             doc = component(doc)
     except Exception as error:
         code = _SPACY_CODE.search(str(error))
         kind = type(error).__name__ + (f" {code[0]}" if code else "")
         return InputError(job.note, None, f"the pipeline fails on this note: {kind} in {running}")
-    return _checked(job, text, doc)
+    return _checked(job, document.text, doc)
 
 
 def _checked(job: Job, text: str, doc: Doc) -> Union[Doc, InputError]:

@@ -161,6 +161,11 @@ def from_doc(doc: Doc, *, spans_key: str = "sc", name: Optional[str] = None, con
     )
 
 
+def without_relations(document: BratDocument) -> BratDocument:
+    """The document without its R lines and whatever is said about them."""
+    return _without_dangling(document, document.entities, [])
+
+
 class _Row(NamedTuple):
     """Where and how a mention from BRAT was shown; `key` is None and `places` empty if it was not."""
 

@@ -32,6 +32,11 @@ def annotate(
     confidence: bool = typer.Option(
         False, "--confidence", help="Write each mention's probability as a note on it, where the pipeline gives one."
     ),
+    given_entities: bool = typer.Option(
+        False,
+        "--given-entities",
+        help="Keep the entities of the .ann files beside the notes and add only the relations that the pipeline finds.",
+    ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace files that exist in OUTPUT_DIR."),
 ) -> None:
     """Annotate notes with a pipeline and write them as BRAT files.
@@ -39,6 +44,9 @@ def annotate(
     Notes are read and written one after the other and their text is copied byte for byte; annotations that they
     already have are left alone. A note on which the pipeline fails is named at the end, with status 2; all others
     are written.
+
+    With --given-entities every line of the .ann beside a note is copied but for relations (R): those that the pipeline
+    finds take their place. Components that find entities do not run.
     """
     from wasabi import msg
 
@@ -53,6 +61,7 @@ def annotate(
         confidence=confidence,
         n_process=n_process,
         batch_size=batch_size,
+        given_entities=given_entities,
         progress=sys.stderr.isatty(),
     )
     msg.table(

@@ -36,9 +36,10 @@ def gold_on_predicted(example: Example, spans_key: Optional[str], symmetric: Col
     Relations between mentions that are not among those, say because `doc.ents` had no room for them, are lost.
     """
     reference, predicted = example.reference, example.predicted
+    same_text = predicted.text == reference.text  # spaCy puts a Doc's text together each time it is asked for
     carried: Dict[MentionKey, Span] = {}
     for span in get_spans(reference, spans_key):
-        found = _carry(example, span)
+        found = _carry(example, span, same_text)
         if found is not None:
             carried[mention_key(span)] = found
     relations: Dict[Tuple[MentionKey, MentionKey, str], None] = {}
@@ -85,9 +86,9 @@ def targets(
     return matrix, missed
 
 
-def _carry(example: Example, span: Span) -> Optional[Span]:
+def _carry(example: Example, span: Span, same_text: bool) -> Optional[Span]:
     """The span of the predicted Doc with the same characters, or None."""
-    if example.predicted.text == example.reference.text:
+    if same_text:
         return example.predicted.char_span(span.start_char, span.end_char, label=span.label)
     found = example.get_aligned_spans_y2x([span], allow_overlap=True)
     return found[0] if found else None
