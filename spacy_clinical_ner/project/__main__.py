@@ -109,13 +109,23 @@ def package(
     name: str = typer.Option(..., help="Name of the package, without the language."),
     version: str = typer.Option(..., help="Version of the package."),
     license_name: Optional[str] = typer.Option(None, "--license", help="Licence of the package."),
+    given_entities: bool = typer.Option(False, "--given-entities", help="The pipeline finds relations only."),
 ) -> None:
     """Build a wheel whose meta tells what the pipeline was trained on and how well it does. Offline."""
     from wasabi import msg
 
     from spacy_clinical_ner.project.package import build_wheel
 
-    wheel = build_wheel(model, corpus_dir, metrics, output, name=name, version=version, license_name=license_name)
+    wheel = build_wheel(
+        model,
+        corpus_dir,
+        metrics,
+        output,
+        name=name,
+        version=version,
+        license_name=license_name,
+        given_entities=given_entities,
+    )
     msg.good(f"Built {wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")
 
 
@@ -125,6 +135,9 @@ def smoke(
     notes: Path = typer.Argument(..., help="Folder of notes."),
     corpus_dir: Optional[Path] = typer.Option(None, "--corpus", help="Folder written by the corpus step."),
     show_text: bool = typer.Option(False, help="Print the text of the entities even if the notes are real."),
+    given_entities: bool = typer.Option(
+        False, "--given-entities", help="Print the relations that it finds between the entities of the .ann files."
+    ),
 ) -> None:
     """Print the entities that the installed pipeline finds in a note.
 
@@ -134,8 +147,17 @@ def smoke(
 
     from spacy_clinical_ner.pipelines import load_pipeline
     from spacy_clinical_ner.project.corpus import PreparedCorpus
-    from spacy_clinical_ner.project.smoke import find_entities
+    from spacy_clinical_ner.project.smoke import find_entities, find_relations
 
+    if given_entities:
+        note, relations = find_relations(load_pipeline(pipeline), notes)
+        msg.good(f"spacy.load({pipeline!r}) finds {len(relations)} relations in {note}")
+        rows = [
+            (found.label, *(f"{label} {start}-{end}" for label, start, end in (found.head, found.tail)), f"{found.score:.3f}")
+            for found in relations
+        ]
+        msg.table(rows, header=("label", "head", "tail", "score"), divider=True, max_col=60)
+        return
     show_text = show_text or (corpus_dir is not None and PreparedCorpus.read(corpus_dir).sample)
     note, entities = find_entities(load_pipeline(pipeline), notes, show_text=show_text)
     msg.good(f"spacy.load({pipeline!r}) finds {len(entities)} entities in {note}")

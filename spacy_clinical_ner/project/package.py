@@ -26,15 +26,20 @@ LANGUAGES = {"en": "English", "es": "Spanish", "zh": "Chinese"}
 
 
 def describe(
-    corpus: PreparedCorpus, metrics: Dict[str, Any], lang: str, license_name: Optional[str] = None
+    corpus: PreparedCorpus,
+    metrics: Dict[str, Any],
+    lang: str,
+    license_name: Optional[str] = None,
+    given_entities: bool = False,
 ) -> Dict[str, Any]:
     """The entries of a pipeline's meta.json that tell its origin, scores, licence and requirements.
 
     metrics: what `clinical-ner evaluate` wrote. license_name: by default MIT for the sample, for other corpora a
-    statement that their terms hold.
+    statement that their terms hold. given_entities: the pipeline finds relations between entities that it is given,
+    and `metrics` are those of `annotate --given-entities`, in which the scores of entities say nothing.
     """
     trained_on = SAMPLE_NAME if corpus.sample else f"the corpus '{corpus.corpus}'"
-    strict = metrics["entities"]["strict"]
+    strict = metrics["relations" if given_entities else "entities"]["strict"]
     micro = strict["micro"]
     figure = f"strict micro F1 {micro['f']:.3f}"
     if micro["ci_low"] is not None:
@@ -42,7 +47,7 @@ def describe(
             f" ({metrics['bootstrap']['confidence']:.0%} interval {micro['ci_low']:.3f} to {micro['ci_high']:.3f})"
         )
     description = (
-        f"Entities in {LANGUAGES.get(lang, lang)} clinical notes. Trained on {trained_on} "
+        f"{'Relations between given entities' if given_entities else 'Entities'} in {LANGUAGES.get(lang, lang)} clinical notes. Trained on {trained_on} "
         f"({corpus.documents['train']} documents); {figure}, character offsets, "
         f"on {metrics['documents']} documents from {corpus.origin['test']}."
     )
@@ -60,7 +65,7 @@ def describe(
             "origin": corpus.origin,
             "remarks": corpus.remarks,
         },
-        "performance": _performance(metrics),
+        "performance": _performance(metrics, given_entities),
     }
 
 
@@ -94,12 +99,13 @@ def build_wheel(
     name: str,
     version: str,
     license_name: Optional[str] = None,
+    given_entities: bool = False,
 ) -> Path:
     """Package the pipeline at `model` with `spacy package` and build its wheel without any download.
 
     corpus: folder written by `prepare`. metrics: JSON file of `clinical-ner evaluate`. name: without the language
     ("cantemist_ner" becomes es_cantemist_ner). The words of the training notes stay out of the wheel where
-    `forget_words` can take them out. Returns the wheel, OUTPUT/NAME-VERSION/dist/NAME-VERSION-*.whl; what
+    `forget_words` can take them out. given_entities: see `describe`. Returns the wheel, OUTPUT/NAME-VERSION/dist/NAME-VERSION-*.whl; what
     stood there before is replaced.
     Raises InputError for missing or damaged inputs, ClinicalNerError if the wheel cannot be built.
     """
@@ -107,7 +113,10 @@ def build_wheel(
 
     model, output = Path(model), Path(output)
     meta = _read_json(model / "meta.json")
-    meta.update(describe(PreparedCorpus.read(corpus), _read_json(Path(metrics)), meta["lang"], license_name))
+    scores = _read_json(Path(metrics))
+    if given_entities and not scores.get("relations"):
+        raise InputError(Path(metrics), None, "no scores of relations; run clinical-ner evaluate with relations")
+    meta.update(describe(PreparedCorpus.read(corpus), scores, meta["lang"], license_name, given_entities))
     package_name = f"{meta['lang']}_{name}-{version}"
     with replacing(output / package_name) as temporary:
         # `spacy package` wants its output folder to be there, and keeps a README.md of an earlier build.
@@ -137,17 +146,21 @@ def _run_pip_wheel(folder: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _performance(metrics: Dict[str, Any]) -> Dict[str, Any]:
+def _performance(metrics: Dict[str, Any], given_entities: bool) -> Dict[str, Any]:
     """Figures in [0, 1] under names that cannot be taken for spaCy's token-level ones."""
+    parts = {} if given_entities else {"ents": metrics["entities"]}
+    if metrics["relations"] is not None:
+        parts["rels"] = metrics["relations"]
     performance: Dict[str, Any] = {}
-    for matching, scores in metrics["entities"].items():
-        for average in ("micro", "macro", "weighted"):
-            for figure in ("p", "r", "f"):
-                performance[f"ents_{matching}_{average}_{figure}"] = scores[average][figure]
-    performance["ents_strict_per_type"] = {
-        label: {figure: scores[figure] for figure in ("p", "r", "f")}
-        for label, scores in metrics["entities"]["strict"]["per_type"].items()
-    }
+    for part, kinds in parts.items():
+        for matching, scores in kinds.items():
+            for average in ("micro", "macro", "weighted"):
+                for figure in ("p", "r", "f"):
+                    performance[f"{part}_{matching}_{average}_{figure}"] = scores[average][figure]
+        performance[f"{part}_strict_per_type"] = {
+            label: {figure: scores[figure] for figure in ("p", "r", "f")}
+            for label, scores in kinds["strict"]["per_type"].items()
+        }
     return performance
 
 

@@ -8,9 +8,10 @@ from typing import Iterable, List, NamedTuple, Optional, Tuple, Union
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
-import spacy_clinical_ner.extensions  # noqa: F401 (span._.confidence)
-from spacy_clinical_ner.brat import document_name, list_notes, read_document
+from spacy_clinical_ner.brat import document_name, list_notes, read_document, to_doc
+from spacy_clinical_ner.brat.docs import without_relations
 from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.extensions import get_relations
 
 
 class Found(NamedTuple):
@@ -37,6 +38,36 @@ def find_entities(
         if spans:
             return name, [_check(span, name, show_text) for span in spans]
     raise ClinicalNerError(f"{folder}: no entity found in {len(notes)} notes")
+
+
+class FoundRelation(NamedTuple):
+    """A relation of a note: labels and character offsets of its mentions, and its score, a probability."""
+
+    label: str
+    head: Tuple[str, int, int]
+    tail: Tuple[str, int, int]
+    score: float
+
+
+def find_relations(
+    nlp: Language, folder: Union[str, Path], *, tries: int = 20
+) -> Tuple[str, List[FoundRelation]]:
+    """Relations between the given entities of the first note in `folder` that has any: (name of the note, relations).
+
+    Raises ClinicalNerError if the first `tries` notes have none, or if a score is no probability.
+    """
+    notes = list_notes(folder)[:tries]
+    for path in notes:
+        name = document_name(path, folder)
+        found = []
+        for relation in get_relations(nlp(to_doc(nlp, without_relations(read_document(path))))):
+            if not 0 < relation.score <= 1:
+                raise ClinicalNerError(f"{name}: {relation.label} has score {relation.score}, not in (0, 1]")
+            head, tail = ((s.label_, s.start_char, s.end_char) for s in (relation.head, relation.tail))
+            found.append(FoundRelation(relation.label, head, tail, relation.score))
+        if found:
+            return name, found
+    raise ClinicalNerError(f"{folder}: no relation found in {len(notes)} notes")
 
 
 def predicted_spans(doc: Doc) -> List[Span]:

@@ -48,7 +48,7 @@ def best_threshold(component: RelationClassifier, examples: Iterable[Example]) -
     f[:-1][all_scores[:-1] == all_scores[1:]] = 0.0  # no threshold falls between equal probabilities
     best = int(f.argmax())
     following = all_scores[best + 1] if best + 1 < len(all_scores) else 0.0
-    return TunedThreshold(float((all_scores[best] + following) / 2), float(f[best]))
+    return TunedThreshold(round(float((all_scores[best] + following) / 2), 6), float(f[best]))
 
 
 @registry.callbacks("spacy-clinical-ner.TuneRelationThreshold.v1")
