@@ -55,9 +55,7 @@ def read_relation_types(path: Union[str, Path]) -> List[RelationType]:
         elif section == "relations":
             declared.append((number, stripped))
     macros["<ANY>"] = macros["<ENTITY>"] + macros["<EVENT>"]
-    found = [
-        _relation(line, macros, path, number) for number, line in declared if not line.startswith("<")
-    ]
+    found = [_relation(line, macros, path, number) for number, line in declared if not line.startswith("<")]
     if not found:
         raise InputError(path, None, "no relation in a section [relations]")
     symmetric = {relation.label for relation in found if relation.symmetric}

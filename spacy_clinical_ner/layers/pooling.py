@@ -1,4 +1,4 @@
-"""Pooling of any number of ranges of a sequence at once, without a loop over the ranges."""
+"""Pooling of any number of ranges or groups of rows at once, without a loop over them."""
 
 from __future__ import annotations
 
@@ -39,3 +39,11 @@ def range_max(x: Tensor, start: Tensor, end: Tensor) -> Tensor:
     first = torch.where(empty, torch.zeros_like(start), offsets + start)
     second = torch.where(empty, torch.zeros_like(start), offsets + end - 2**level)
     return torch.maximum(stacked[first], stacked[second]).masked_fill(empty.unsqueeze(1), 0.0)
+
+
+def group_log_softmax(x: Tensor, group: Tensor, groups: int) -> Tensor:
+    """Log-softmax of each column over the rows of the same group. x: (rows, columns); group: (rows,) below `groups`."""
+    index = group.unsqueeze(1).expand_as(x)
+    highest = x.new_full((groups, x.shape[1]), -torch.inf).scatter_reduce(0, index, x.detach(), "amax")
+    shifted = x - highest[group]
+    return shifted - x.new_zeros((groups, x.shape[1])).index_add(0, group, shifted.exp()).log()[group]

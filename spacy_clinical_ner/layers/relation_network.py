@@ -10,12 +10,14 @@ from torch.nn.functional import relu
 from torch.nn.utils.rnn import pad_sequence
 
 from spacy_clinical_ner.layers.encoders import BiLSTM
-from spacy_clinical_ner.layers.pooling import range_max, range_mean
+from spacy_clinical_ner.layers.pooling import group_log_softmax, range_max, range_mean
 from spacy_clinical_ner.layers.tagger_network import EncoderBuilder, WindowBatch
 from spacy_clinical_ner.layers.window_encoder import WindowEncoder
 
 BEGIN, INSIDE, LAST = range(3)
 _TYPE_PAIR_ROWS = 4096
+_MAX_WIDTH = 32  # of the maxima over the words between, which cost more than means
+_COMPETITION_WIDTH = 64
 
 
 class RelationBatch(NamedTuple):
@@ -49,6 +51,8 @@ class RelationNetwork(nn.Module):
     markers: add to each token of a mention a vector for the mention's type and the token's place in it, so that the
         encoder knows where mentions are (typed markers, but beside the tokens and not between them).
     mention_width: of each direction of a BiLSTM over the mentions of a note; 0 for none.
+    competition: score a second time, knowing how the first scores of a pair compare to those of the pairs that share
+        its head or its tail: a descriptor most often has one head word only.
     context: tokens to the left and right of a pair that are looked at.
     dropout: on token vectors, mentions and pairs. max_pairs: scored at once when not training; changes no result.
     """
@@ -65,6 +69,7 @@ class RelationNetwork(nn.Module):
         feature_width: int = 16,
         markers: bool = True,
         mention_width: int = 64,
+        competition: bool = True,
         context: int = 4,
         dropout: float = 0.3,
         max_pairs: int = 50000,
@@ -86,29 +91,36 @@ class RelationNetwork(nn.Module):
         self.tail = nn.Linear(known, hidden_width)
         self.head_factor = nn.Linear(known, hidden_width)
         self.tail_factor = nn.Linear(known, hidden_width)
-        self.around = nn.Linear(width, 4 * hidden_width)
+        self.around = nn.Linear(width, 3 * hidden_width + _MAX_WIDTH)
+        self.around_widths = [hidden_width, hidden_width, hidden_width, _MAX_WIDTH]
+        self.between = nn.Linear(_MAX_WIDTH, hidden_width)
         self.type_pair = nn.Embedding(min((types + 1) ** 2, _TYPE_PAIR_ROWS), 2 * feature_width)
         self.register_buffer("feature_offsets", torch.tensor([0, *feature_rows[:-1]]).cumsum(0), persistent=False)
         self.feature = nn.Embedding(sum(feature_rows), feature_width)
         self.features = nn.Linear((len(feature_rows) + 2) * feature_width, hidden_width)
         self.hidden = nn.Linear(hidden_width, hidden_width)
         self.output = nn.Linear(hidden_width, outputs)
+        self.compared = nn.Linear(3 * outputs, _COMPETITION_WIDTH) if competition else None
+        self.corrected = nn.Linear(_COMPETITION_WIDTH, outputs) if competition else None
         self.dropout = nn.Dropout(dropout)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        for layer in filter(None, (self.output, self.corrected)):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, vectors: Tensor, batch: RelationBatch, windows: list[WindowBatch]) -> Tensor:
         """vectors: (given tokens, input_width) -> scores (pairs, outputs), before softmax or sigmoid."""
         tokens = self.encoder(self._marked(vectors[batch.rows], batch), windows)
         mentions = self._mentions(tokens, batch)
         parts = (self.head(mentions), self.tail(mentions), self.head_factor(mentions), self.tail_factor(mentions))
-        around = self.around(self.dropout(tokens)).chunk(4, dim=1)
+        around = self.around(self.dropout(tokens)).split(self.around_widths, dim=1)
         size = len(batch.head) if self.training else self.max_pairs
         scores = [
             self._pairs(parts, around, batch, slice(first, first + size))
             for first in range(0, len(batch.head), max(size, 1))
         ]
-        return torch.cat(scores) if scores else vectors.new_zeros((0, self.output.out_features))
+        if not scores:
+            return vectors.new_zeros((0, self.output.out_features))
+        return self._compete(torch.cat(scores), batch)
 
     def _marked(self, x: Tensor, batch: RelationBatch) -> Tensor:
         if self.marker is None or not len(batch.start):
@@ -138,9 +150,7 @@ class RelationNetwork(nn.Module):
         mask = pad_sequence([torch.ones(len(note), dtype=torch.bool, device=x.device) for note in notes], True)
         return torch.cat([x, self.dropout(self.sequence(pad_sequence(notes, True), mask)[mask])], dim=1)
 
-    def _pairs(
-        self, parts: Sequence[Tensor], around: Sequence[Tensor], batch: RelationBatch, chosen: slice
-    ) -> Tensor:
+    def _pairs(self, parts: Sequence[Tensor], around: Sequence[Tensor], batch: RelationBatch, chosen: slice) -> Tensor:
         head, tail = batch.head[chosen], batch.tail[chosen]
         head_part, tail_part, head_factor, tail_factor = parts
         x = head_part[head] + tail_part[tail] + head_factor[head] * tail_factor[tail]
@@ -150,10 +160,19 @@ class RelationNetwork(nn.Module):
         gap_end = torch.maximum(torch.maximum(batch.start[head], batch.start[tail]), gap_start)
         left = torch.maximum(start - self.context, batch.edges[head, 0])
         right = torch.minimum(end + self.context, batch.edges[head, 1])
-        x = x + range_mean(around[0], gap_start, gap_end) + range_max(around[1], gap_start, gap_end)
-        x = x + range_mean(around[2], left, start) + range_mean(around[3], end, right)
+        x = x + range_mean(around[0], gap_start, gap_end) + self.between(range_max(around[3], gap_start, gap_end))
+        x = x + range_mean(around[1], left, start) + range_mean(around[2], end, right)
         types = batch.types[head] * (self.types + 1) + batch.types[tail]
         values = self.feature(batch.features[chosen] + self.feature_offsets).flatten(1)
         values = torch.cat([self.type_pair(types % self.type_pair.num_embeddings), values], dim=1)
-        x = self.dropout(relu(x + self.features(self.dropout(values))))
+        x = self.dropout(relu(x + self.features(values)))
         return self.output(self.dropout(relu(self.hidden(x))))
+
+    def _compete(self, scores: Tensor, batch: RelationBatch) -> Tensor:
+        """Add to the scores what follows from their shares among the pairs with the same head and the same tail."""
+        if self.compared is None or self.corrected is None:
+            return scores
+        count = len(batch.start)
+        shares = [group_log_softmax(scores, mention, count) for mention in (batch.head, batch.tail)]
+        compared = torch.cat([scores, *shares], dim=1).clamp(-10.0, 10.0)
+        return scores + self.corrected(relu(self.compared(compared)))

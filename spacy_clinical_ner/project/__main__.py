@@ -153,7 +153,11 @@ def smoke(
         note, relations = find_relations(load_pipeline(pipeline), notes)
         msg.good(f"spacy.load({pipeline!r}) finds {len(relations)} relations in {note}")
         rows = [
-            (found.label, *(f"{label} {start}-{end}" for label, start, end in (found.head, found.tail)), f"{found.score:.3f}")
+            (
+                found.label,
+                *(f"{label} {start}-{end}" for label, start, end in (found.head, found.tail)),
+                f"{found.score:.3f}",
+            )
             for found in relations
         ]
         msg.table(rows, header=("label", "head", "tail", "score"), divider=True, max_col=60)

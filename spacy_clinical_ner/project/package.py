@@ -46,8 +46,9 @@ def describe(
         figure += (
             f" ({metrics['bootstrap']['confidence']:.0%} interval {micro['ci_low']:.3f} to {micro['ci_high']:.3f})"
         )
+    what = "Relations between given entities" if given_entities else "Entities"
     description = (
-        f"{'Relations between given entities' if given_entities else 'Entities'} in {LANGUAGES.get(lang, lang)} clinical notes. Trained on {trained_on} "
+        f"{what} in {LANGUAGES.get(lang, lang)} clinical notes. Trained on {trained_on} "
         f"({corpus.documents['train']} documents); {figure}, character offsets, "
         f"on {metrics['documents']} documents from {corpus.origin['test']}."
     )
@@ -105,8 +106,8 @@ def build_wheel(
 
     corpus: folder written by `prepare`. metrics: JSON file of `clinical-ner evaluate`. name: without the language
     ("cantemist_ner" becomes es_cantemist_ner). The words of the training notes stay out of the wheel where
-    `forget_words` can take them out. given_entities: see `describe`. Returns the wheel, OUTPUT/NAME-VERSION/dist/NAME-VERSION-*.whl; what
-    stood there before is replaced.
+    `forget_words` can take them out. given_entities: see `describe`. Returns the wheel,
+    OUTPUT/NAME-VERSION/dist/NAME-VERSION-*.whl; what stood there before is replaced.
     Raises InputError for missing or damaged inputs, ClinicalNerError if the wheel cannot be built.
     """
     from spacy.cli.package import package

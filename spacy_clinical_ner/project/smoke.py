@@ -49,9 +49,7 @@ class FoundRelation(NamedTuple):
     score: float
 
 
-def find_relations(
-    nlp: Language, folder: Union[str, Path], *, tries: int = 20
-) -> Tuple[str, List[FoundRelation]]:
+def find_relations(nlp: Language, folder: Union[str, Path], *, tries: int = 20) -> Tuple[str, List[FoundRelation]]:
     """Relations between the given entities of the first note in `folder` that has any: (name of the note, relations).
 
     Raises ClinicalNerError if the first `tries` notes have none, or if a score is no probability.

@@ -52,6 +52,7 @@ def RelationClassifier(
     feature_width: int = 16,
     markers: bool = True,
     mention_width: int = 64,
+    competition: bool = True,
     context_tokens: int = 4,
     window: int = 128,
     context: int = 16,
@@ -66,6 +67,7 @@ def RelationClassifier(
     hidden_width: width of mentions and pairs. type_width, feature_width: of embedded entity types and pair features.
     markers: tell the encoder where mentions begin and end, and of which type they are.
     mention_width: width of each direction of a BiLSTM over the sequence of mentions, 0 for none.
+    competition: let pairs that share a head or a tail know of each other's scores.
     context_tokens: tokens left and right of a pair that are pooled, beside those between.
     window, context: tokens in a window's core of the encoder, and tokens read on both sides of it.
     max_batch_tokens, max_pairs: seen at once; they bound memory and change no result.
@@ -80,6 +82,7 @@ def RelationClassifier(
         "feature_width": feature_width,
         "markers": markers,
         "mention_width": mention_width,
+        "competition": competition,
         "context": context_tokens,
         "dropout": dropout,
         "max_pairs": max_pairs,

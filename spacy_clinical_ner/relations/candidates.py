@@ -188,4 +188,3 @@ def make_type_pairs(
     if min_count < 1 or slack < 0 or (reach is not None and reach < 0):
         raise ValueError("min_count is at least 1, reach and slack at least 0")
     return TypePairs(path, min_count, reach, slack, near)
-

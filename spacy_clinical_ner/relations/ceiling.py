@@ -26,9 +26,7 @@ class Ceiling:
     labels: Dict[str, Tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, candidates: CandidatePairs, schema: TypePairSchema, data: Sequence[Tuple[Mentions, Gold]]
-    ) -> Ceiling:
+    def of(cls, candidates: CandidatePairs, schema: TypePairSchema, data: Sequence[Tuple[Mentions, Gold]]) -> Ceiling:
         result = cls()
         for mentions, gold in data:
             result.add(candidates, schema, mentions, gold)

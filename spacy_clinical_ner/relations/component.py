@@ -20,6 +20,7 @@ from spacy_clinical_ner.relations.candidates import CandidatePairs
 from spacy_clinical_ner.relations.ceiling import Ceiling, held_out_ceiling
 from spacy_clinical_ner.relations.features import pair_features
 from spacy_clinical_ner.relations.gold import Gold, gold_on_predicted, is_annotated, targets
+from spacy_clinical_ner.relations.losses import cross_entropy, probabilities
 from spacy_clinical_ner.relations.mentions import Mentions, Pairs, get_spans
 from spacy_clinical_ner.relations.schema import TypePairSchema
 from spacy_clinical_ner.tagging.windows import batch_by_length
@@ -270,25 +271,25 @@ class RelationClassifier(TrainablePipe):
         for batch in batch_by_length([len(docs[i]) for i in filled], self.max_batch_tokens):
             chosen = [filled[i] for i in batch]
             X = RelationInput([docs[i] for i in chosen], [groups[i]._replace(doc=n) for n, i in enumerate(chosen)])
-            probabilities = self._probabilities(self.model.ops.to_numpy(self.model.predict(X)))
+            found = probabilities(self.model.ops.to_numpy(self.model.predict(X)), self.multi_label)
             edges = np.cumsum([len(groups[i].pairs.head) for i in chosen])[:-1]
-            for i, rows in zip(chosen, np.split(probabilities, edges)):
-                scored[i] = scored[i]._replace(probabilities=rows[:, len(rows[0]) - len(self.labels) :])
+            for i, rows in zip(chosen, np.split(found, edges)):
+                scored[i] = scored[i]._replace(probabilities=rows[:, rows.shape[1] - len(self.labels) :])
         return scored
 
     def _decode(self, scored: ScoredPairs, threshold: float) -> List[Relation]:
-        mentions, pairs, probabilities = scored
-        probabilities = self.allowed(scored)
+        mentions, pairs, _ = scored
+        allowed = self.allowed(scored)
         if self.multi_label:
-            rows, columns = np.nonzero(probabilities >= threshold)
+            rows, columns = np.nonzero(allowed >= threshold)
         else:
-            columns = probabilities.argmax(axis=1)
-            rows = np.flatnonzero(probabilities[np.arange(len(columns)), columns] >= threshold)
+            columns = allowed.argmax(axis=1)
+            rows = np.flatnonzero(allowed[np.arange(len(columns)), columns] >= threshold)
             columns = columns[rows]
         return [
             Relation(mentions.spans[head], mentions.spans[tail], self.labels[column], float(score))
             for head, tail, column, score in zip(
-                pairs.head[rows].tolist(), pairs.tail[rows].tolist(), columns.tolist(), probabilities[rows, columns]
+                pairs.head[rows].tolist(), pairs.tail[rows].tolist(), columns.tolist(), allowed[rows, columns]
             )
             if score > 0
         ]
@@ -333,29 +334,12 @@ class RelationClassifier(TrainablePipe):
 
     def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> Tuple[float, Floats2d]:
         """Cross-entropy per pair in nats, and its gradient. scores: of all the candidates of `examples`."""
-        groups, gold = self._training_pairs(list(examples), keep=1.0)
+        _, gold = self._training_pairs(list(examples), keep=1.0)
         return self._loss(scores, gold)
 
     def _loss(self, scores: Floats2d, gold: NDArray[np.bool_]) -> Tuple[float, Floats2d]:
-        probabilities = self._probabilities(self.model.ops.to_numpy(scores))
-        expected = gold.astype("float32")
-        if self.multi_label:
-            pairs = np.where(gold, probabilities, 1.0 - probabilities)
-        else:
-            # A pair with two labels, of which a softmax can say one only, is taught both to equal parts.
-            none = ~gold.any(axis=1, keepdims=True)
-            expected = np.concatenate([none, expected], axis=1).astype("float32")
-            expected /= expected.sum(axis=1, keepdims=True)
-            pairs = np.where(expected > 0, probabilities, 1.0) ** expected
-        loss = -np.log(np.maximum(pairs, 1e-12)).sum() / len(gold)
-        gradient = (probabilities - expected) / len(gold)
-        return float(loss), self.model.ops.asarray2f(gradient)
-
-    def _probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.multi_label:
-            return 1.0 / (1.0 + np.exp(-scores.clip(-50.0, 50.0)))
-        exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return exponents / exponents.sum(axis=1, keepdims=True)
+        loss, gradient = cross_entropy(self.model.ops.to_numpy(scores), gold, self.multi_label)
+        return loss, self.model.ops.asarray2f(gradient)
 
     def _group(self, number: int, mentions: Mentions, schema: TypePairSchema) -> PairGroup:
         pairs = self.candidates(mentions, schema)

@@ -114,6 +114,4 @@ def given(doc: Doc) -> Doc:
 
 
 def triples(doc: Doc) -> set:
-    return {
-        (r.label, *((span.start, span.end, span.label_) for span in (r.head, r.tail))) for r in doc._.relations
-    }
+    return {(r.label, *((span.start, span.end, span.label_) for span in (r.head, r.tail))) for r in doc._.relations}

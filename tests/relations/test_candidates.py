@@ -90,8 +90,8 @@ def test_filters_against_a_double_loop(seed):
 
 def test_same_start_nested_and_doubly_labelled_mentions_are_apart():
     doc = Doc(NLP.vocab, words=["left", "renal", "cell", "carcinoma"])
-    spans = [Span(doc, 0, 4, "X"), Span(doc, 0, 1, "X"), Span(doc, 1, 2, "X"), Span(doc, 1, 2, "Y"), Span(doc, 0, 4, "X")]
-    mentions = Mentions.of(doc, [*spans, doc[2:2]])
+    keys = [(0, 4, "X"), (0, 1, "X"), (1, 2, "X"), (1, 2, "Y"), (0, 4, "X")]
+    mentions = Mentions.of(doc, [*(Span(doc, *key) for key in keys), doc[2:2]])
     assert [mention_key(s) for s in mentions.spans] == [(0, 1, "X"), (0, 4, "X"), (1, 2, "X"), (1, 2, "Y")]
     assert len(make_candidate_pairs(make_token_distance(0))(mentions, TypePairSchema()).head) == 4 * 3
 

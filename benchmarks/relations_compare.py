@@ -1,0 +1,163 @@
+"""Three ways to relations, trained on the same notes and scored by the same rule: look-up, tutorial and ours."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, Tuple
+
+import relations_tutorial
+import typer
+from relations_lookup import LookUp
+from results import commit
+from spacy.language import Language
+from spacy.util import load_config
+from tagger_common import (
+    BENCHMARKS,
+    ROOT,
+    digest,
+    fingerprint,
+    read_json,
+    run_logged,
+    show_f,
+    table,
+    write_json,
+)
+from tagger_compare import MACCROBAT, lay_out
+
+from spacy_clinical_ner.annotation import annotate_notes, plan
+from spacy_clinical_ner.brat import read_folder, to_doc
+from spacy_clinical_ner.brat.corpus import create_brat_corpus
+from spacy_clinical_ner.evaluation import evaluate_folders
+from spacy_clinical_ner.pipelines import load_pipeline
+from spacy_clinical_ner.tokenization import blank_pipeline
+
+LOOKUP, TUTORIAL, OURS = "look-up", "tutorial", "relation_classifier"
+SYSTEMS = (LOOKUP, TUTORIAL, OURS)
+CONFIG = ROOT / "configs" / "maccrobat_relations.cfg"
+WORK = BENCHMARKS / "work" / "relations"
+
+
+def score(gold: Path, predicted: Path) -> Dict[str, Any]:
+    """Strict, directed micro scores of relations, with "per_type": {label: F} beside them; see `evaluation.scoring`."""
+    relations = evaluate_folders(gold, predicted, relations=True)["relations"]["strict"]
+    per_type = {label: scores["f"] for label, scores in relations["per_type"].items()}
+    return {**relations["micro"], "per_type": per_type}
+
+
+def annotate(nlp: Language, test: Path, output: Path) -> None:
+    """Predictions for the test notes, whose entities are given."""
+    shutil.rmtree(output, ignore_errors=True)
+    annotate_notes(nlp, plan(test, output), given_entities=True)
+
+
+def look_up(train: Path, test: Path, folder: Path) -> Dict[str, Any]:
+    """The look-up takes all of the training notes: it has nothing to stop early or to tune."""
+    nlp = blank_pipeline("en")
+    table = LookUp()
+    table.learn(to_doc(nlp, document) for document in read_folder(train))
+    Language.component("benchmarks_relation_lookup", func=table)
+    nlp.add_pipe("benchmarks_relation_lookup")
+    annotate(nlp, test, folder / "predictions")
+    return {"scores": score(test, folder / "predictions"), "train_seconds": 0.0, "ceiling": None}
+
+
+def train(system: str, config: Path, parts: Any, test: Path, folder: Path, seed: int, extra: Tuple[str, ...]) -> Any:
+    """Train a pipeline, annotate the test notes and score them."""
+    paths = ("--paths.train", parts.train, "--paths.dev", parts.dev)
+    code = ("--code", Path(relations_tutorial.__file__))
+    command = (sys.executable, "-m", "spacy", "train", config, "--output", folder / "model", *paths, *code)
+    training = run_logged(f"{system}, seed {seed}", (*command, "--system.seed", seed, *extra), folder / "train.log")
+    nlp = load_pipeline(str(folder / "model" / "model-best"))
+    annotate(nlp, test, folder / "predictions")
+    examples = create_brat_corpus(test, gold_tokens=True, gold_mentions=True)(nlp)
+    ceiling = nlp.get_pipe("relation_classifier").ceiling(examples)  # type: ignore[attr-defined]
+    return {
+        "scores": score(test, folder / "predictions"),
+        "train_seconds": training.seconds,
+        "train_peak_rss_mib": training.peak_rss_mib,
+        "threshold": nlp.get_pipe("relation_classifier").threshold,  # type: ignore[attr-defined]
+        "ceiling": ceiling.to_json(),
+    }
+
+
+def compare(corpus: Path, seeds: int, extra: Tuple[str, ...] = (), fresh: bool = False) -> Dict[str, List[Any]]:
+    """{system: [result by seed]}. Rows that an earlier run with the same settings finished are only read again."""
+    corpus = corpus.resolve()
+    work = WORK / fingerprint(corpus)
+    if fresh:
+        shutil.rmtree(work, ignore_errors=True)
+    parts = lay_out(MACCROBAT, corpus, work)
+    ours = load_config(CONFIG)
+    configs = {OURS: ours, TUTORIAL: relations_tutorial.tutorial_config(ours)}
+    settings = {
+        LOOKUP: digest({"source": (BENCHMARKS / "relations_lookup.py").read_text(encoding="utf8")}),
+        **{name: digest({"config": config.to_str(), "extra": extra}) for name, config in configs.items()},
+    }
+    results: Dict[str, List[Any]] = {system: [] for system in SYSTEMS}
+    for seed in range(seeds):
+        for system in SYSTEMS[(1 if seed else 0) :]:  # the look-up has no seed
+            folder = work / f"{system}-{settings[system]}-seed{seed}"
+
+            def run(system: str = system, folder: Path = folder, seed: int = seed) -> Dict[str, Any]:
+                if system == LOOKUP:
+                    return look_up(corpus / "train", parts.test, folder)
+                config = folder / "config.cfg"
+                config.parent.mkdir(parents=True, exist_ok=True)
+                configs[system].to_disk(config)
+                return train(system, config, parts, parts.test, folder, seed, extra)
+
+            results[system].append(once(system, seed, folder, run))
+    return results
+
+
+def once(system: str, seed: int, folder: Path, run: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:
+    """The stored result of a row, or that of running it now."""
+    done = read_json(folder / "result.json")
+    state = "finished before"
+    if done is None:
+        typer.echo(f"{system}, seed {seed}: running, files in {folder}")
+        done = {"system": system, "seed": seed, "commit": commit(), **run()}
+        write_json(folder / "result.json", done)
+        state = f"done in {done['train_seconds'] / 60:.1f} min"
+    typer.echo(f"{system}, seed {seed}: {state}, F {done['scores']['f']:.4f}")
+    return done
+
+
+def median_f(results: List[Mapping[str, Any]]) -> float:
+    return statistics.median(result["scores"]["f"] for result in results)
+
+
+def report(results: Mapping[str, List[Any]]) -> str:
+    """A table for a person: every row, and F by label of the median ones."""
+    rows: List[List[str]] = []
+    labels = sorted({label for runs in results.values() for run in runs for label in run["scores"]["per_type"]})
+    for system, runs in results.items():
+        for result in runs:
+            scores = result["scores"]
+            recall = f"{result['ceiling']['recall']:.4f}" if result["ceiling"] else ""
+            others = (f"{scores['p']:.4f}", f"{scores['r']:.4f}", recall, f"{result['train_seconds'] / 60:.1f}")
+            rows.append([system, str(result["seed"]), show_f(scores), *others])
+    header = ("system", "seed", "strict micro F [95% CI]", "P", "R", "candidate recall", "training, min")
+    by_label = [[label] for label in labels]
+    for row in by_label:
+        for runs in results.values():
+            values = [run["scores"]["per_type"].get(row[0], 0.0) for run in runs]
+            row.append(f"{statistics.median(values):.3f}")
+    return "\n\n".join([table(header, rows), table(("median F by label", *results), by_label)])
+
+
+def figures(results: Mapping[str, List[Any]]) -> str:
+    """One line for RESULTS.md."""
+    parts = []
+    for system, runs in results.items():
+        values = ", ".join(show_f(run["scores"]) for run in runs)
+        trained = ", ".join(dict.fromkeys(run["commit"] for run in runs))
+        part = f"{system} (at {trained}): median F {median_f(runs):.4f} (by seed {values})"
+        if runs[0]["ceiling"]:
+            minutes = statistics.median(run["train_seconds"] for run in runs) / 60
+            part += f", candidate recall {runs[0]['ceiling']['recall']:.4f}, training {minutes:.1f} min"
+        parts.append(part)
+    return "; ".join(parts)

@@ -1,0 +1,34 @@
+"""From scores of pairs to probabilities and a loss: one label at most (softmax) or any number (a sigmoid each)."""
+
+from __future__ import annotations
+
+from typing import Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+def probabilities(scores: Floats, multi_label: bool) -> Floats:
+    """scores: (pairs, labels) if `multi_label`, else (pairs, 1 + labels) with "no relation" first; same shape back."""
+    if multi_label:
+        return 1.0 / (1.0 + np.exp(-scores.clip(-50.0, 50.0)))
+    exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def cross_entropy(scores: Floats, gold: NDArray[np.bool_], multi_label: bool) -> Tuple[float, Floats]:
+    """Mean cross-entropy of the pairs in nats, and its gradient with respect to the scores.
+
+    gold: (pairs, labels). With a softmax, a pair that has several labels is taught all of them to equal parts.
+    """
+    found = probabilities(scores, multi_label)
+    expected = gold.astype("float32")
+    if multi_label:
+        terms = np.log(np.maximum(np.where(gold, found, 1.0 - found), 1e-12))
+    else:
+        expected = np.concatenate([~gold.any(axis=1, keepdims=True), gold], axis=1).astype("float32")
+        expected /= expected.sum(axis=1, keepdims=True)
+        terms = expected * np.log(np.maximum(found, 1e-12))
+    return float(-terms.sum() / len(gold)), (found - expected) / np.float32(len(gold))
