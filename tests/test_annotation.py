@@ -240,3 +240,77 @@ def test_input_without_notes(tmp_path: Path) -> None:
 
 def test_no_words_no_speed() -> None:
     assert AnnotationSummary().words_per_second == 0.0
+
+
+@Language.component("test_relates_given")
+def relates_given(doc: Doc) -> Doc:
+    first, *others = doc.spans["sc"]
+    doc._.relations = [Relation(first, other, "NEAR", 0.5) for other in others]
+    return doc
+
+
+GIVEN = """T1\tMORPH 4 13\tcarcinoma
+T2\tSIGN 24 33\tcarcinoma
+T3\tSIZE 20 23\t8mg
+E1\tMORPH:T1
+R1\tMODIFY Arg1:T3 Arg2:E1
+R2\tNEAR Arg1:T1 Arg2:T3
+A1\tCertain E1
+A2\tOld R1
+#1\tAnnotatorNotes R1\twhy
+#2\tAnnotatorNotes T3\tsize
+"""
+
+
+def given_notes(folder: Path) -> Path:
+    write(folder, {"a": "Sin carcinoma. Mide 8mg|carcinoma\n", "b": "Nada."})
+    (folder / "a.ann").write_text(GIVEN, encoding="utf8")
+    (folder / "b.ann").write_text("T1\tMORPH 0 4\tNada\n", encoding="utf8")
+    return folder
+
+
+@pytest.mark.parametrize("n_process", [1, 2])
+def test_given_entities_stay_and_relations_are_those_found(tmp_path: Path, n_process: int) -> None:
+    notes = given_notes(tmp_path / "notes")
+    nlp = pipeline("test_relates_given")
+    jobs = plan(notes, tmp_path / "out")
+    summary = annotate_notes(nlp, jobs, given_entities=True, confidence=True, n_process=n_process)
+    assert not summary.failures
+    assert summary.relations == {"NEAR": 2}
+    written = read_document(tmp_path / "out" / "a.txt")
+    given = read_document(notes / "a.txt")
+    assert (written.entities, written.events) == (given.entities, given.events)
+    assert [line.render() for line in written.attributes] == ["A1\tCertain E1"]
+    # T1 is the first mention; what the annotators said of relations has gone, even where the pipeline agrees.
+    assert [(line.label, line.head, line.tail) for line in written.relations] == [
+        ("NEAR", "T1", "T3"), ("NEAR", "T1", "T2"),
+    ]  # fmt: skip
+    assert [(line.target, line.text) for line in written.notes] == [
+        ("T3", "size"), *((line.id, "confidence=0.5000") for line in written.relations),
+    ]  # fmt: skip
+    assert nlp.pipe_names == ["entity_ruler", "test_relates_given"], "the pipeline is left as it was"
+
+
+def test_given_entities_must_be_there_and_readable(tmp_path: Path) -> None:
+    notes = given_notes(tmp_path / "notes")
+    (notes / "a.ann").write_text("T1\tMORPH 4 secretword\n", encoding="utf8")
+    (notes / "b.ann").unlink()
+    write(notes, {"c": "Otra."})
+    (notes / "c.ann").write_text("T1\tMORPH 0 4\tOtra\n", encoding="utf8")
+    summary = annotate_notes(pipeline("test_relates_given"), plan(notes, tmp_path / "out"), given_entities=True)
+    assert summary.notes == 1
+    assert sorted((failure.path.name, failure.line) for failure in summary.failures) == [("a.ann", 1), ("b.txt", None)]
+    assert not any("secret" in str(failure) for failure in summary.failures)
+
+
+def test_given_entities_of_a_note_on_which_the_pipeline_fails(tmp_path: Path) -> None:
+    notes = write(tmp_path / "notes", {"a": "secreto", "b": "Mide carcinoma"})
+    for name, end in (("a", 7), ("b", 4)):
+        text = (notes / f"{name}.txt").read_text(encoding="utf8")
+        (notes / f"{name}.ann").write_text(f"T1\tX 0 {end}\t{text[:end]}\n", encoding="utf8")
+    nlp = pipeline("test_fails_on_secret", "test_relates_given")
+    summary = annotate_notes(nlp, plan(notes, tmp_path / "out"), given_entities=True)
+    (failure,) = summary.failures
+    assert (failure.path.name, summary.notes) == ("a.txt", 1)
+    assert "in test_fails_on_secret" in failure.reason
+    assert [entity.label for entity in read_document(tmp_path / "out" / "b.txt").entities] == ["X"]

@@ -23,12 +23,12 @@ def cross_entropy(scores: Floats, gold: NDArray[np.bool_], multi_label: bool) ->
 
     gold: (pairs, labels). With a softmax, a pair that has several labels is taught all of them to equal parts.
     """
-    found = probabilities(scores, multi_label)
     expected = gold.astype("float32")
     if multi_label:
-        terms = np.log(np.maximum(np.where(gold, found, 1.0 - found), 1e-12))
+        terms = np.logaddexp(0.0, scores) - expected * scores
     else:
         expected = np.concatenate([~gold.any(axis=1, keepdims=True), gold], axis=1).astype("float32")
         expected /= expected.sum(axis=1, keepdims=True)
-        terms = expected * np.log(np.maximum(found, 1e-12))
-    return float(-terms.sum() / len(gold)), (found - expected) / np.float32(len(gold))
+        terms = expected * (np.logaddexp.reduce(scores, axis=1, keepdims=True) - scores)
+    gradient = (probabilities(scores, multi_label) - expected) / np.float32(len(gold))
+    return float(terms.sum() / len(gold)), gradient

@@ -227,3 +227,13 @@ def test_spacy_train_from_a_config(folder):
 
 def test_registered():
     assert registry.readers.get("spacy-clinical-ner.BratCorpus.v1") is create_brat_corpus
+
+
+def test_gold_mentions_on_the_predicted_side_and_nothing_else(nlp, folder):
+    first, second, _ = create_brat_corpus(folder, gold_mentions=True)(nlp)
+    assert [(s.text, s.label_) for s in second.predicted.ents] == [("tos", "SIGN"), ("Fiebre alta", "SIGN")]
+    assert [s.text for s in first.predicted.spans["sc"]] == ["Dolor", "leve"], "arcinom is no token of the tokenizer"
+    assert [s.text for s in first.reference.spans["sc"]] == ["arcinom", "Dolor", "leve"]
+    assert not first.predicted._.relations
+    (first, *_) = create_brat_corpus(folder, gold_mentions=True, gold_tokens=True)(nlp)
+    assert [s.text for s in first.predicted.spans["sc"]] == ["arcinom", "Dolor", "leve"]

@@ -22,9 +22,10 @@ def test_against_torch(seed, multi_label):
         target = target / target.sum(1, keepdim=True)
         loss = torch.nn.functional.cross_entropy(leaf, target, reduction="sum")
         expected = leaf.softmax(1)
-    (loss / 6).backward()
+    loss = loss / 6
+    loss.backward()
     found, gradient = cross_entropy(scores, gold, multi_label)
-    assert found == pytest.approx(float(loss) / 6, rel=1e-4)
+    assert found == pytest.approx(loss.item(), rel=1e-4)
     np.testing.assert_allclose(gradient, leaf.grad, atol=1e-6)
     np.testing.assert_allclose(probabilities(scores, multi_label), expected.detach(), atol=1e-6)
 
