@@ -4,13 +4,13 @@ Without filters all ordered pairs of two different mentions are candidates. Pair
 filters' limits are not even enumerated, so with a limit the cost grows with the length of a note and not its square.
 """
 
-from typing import Any, Dict, NamedTuple, Optional, Protocol, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Protocol, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.util import registry
 
-from spacy_clinical_ner.brat.configuration import read_relation_types
+from spacy_clinical_ner.brat.configuration import RelationType, read_relation_types
 from spacy_clinical_ner.relations.mentions import Mentions, Pairs
 from spacy_clinical_ner.relations.schema import TypePairSchema
 
@@ -43,11 +43,11 @@ class CandidatePairs:
         order = np.lexsort((pairs.tail, pairs.head))
         return Pairs(pairs.head[order], pairs.tail[order])
 
-    def given_types(self) -> Optional[TypePairSchema]:
-        """The type pairs that a filter was given by a file, to be stored in place of learned ones."""
+    def declared_types(self) -> Optional[List[RelationType]]:
+        """The relations that a file declares, if a filter names one; else type pairs are learned."""
         for each in self.filters:
             if isinstance(each, TypePairs) and each.path is not None:
-                return TypePairSchema.declared(read_relation_types(each.path))
+                return read_relation_types(each.path)
         return None
 
 

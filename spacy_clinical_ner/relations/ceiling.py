@@ -70,15 +70,12 @@ def held_out_ceiling(candidates: CandidatePairs, data: Sequence[Tuple[Mentions, 
     A schema covers what it was learned from; how much it covers of new documents is the figure that counts.
     """
     result = Ceiling()
-    declared = candidates.given_types()
     folds = min(_FOLDS, len(data))
     for fold in range(folds):
-        schema = declared
-        if schema is None:
-            schema = TypePairSchema()
-            for number, (mentions, gold) in enumerate(data):
-                if number % folds != fold:
-                    schema.learn(mentions, gold.relations)
+        schema = TypePairSchema()
+        for number, (mentions, gold) in enumerate(data):
+            if number % folds != fold:
+                schema.learn(mentions, gold.relations)
         for mentions, gold in data[fold::folds]:
             result.add(candidates, schema, mentions, gold)
     return result

@@ -1,7 +1,7 @@
 """`relation_classifier`: directed, labelled relations between the mentions of a Doc."""
 
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,16 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 from wasabi import msg
 
+from spacy_clinical_ner.brat.configuration import RelationType
 from spacy_clinical_ner.extensions import Relation, set_relations
 from spacy_clinical_ner.relations.architectures import PairGroup, RelationInput, set_sizes
 from spacy_clinical_ner.relations.candidates import CandidatePairs
 from spacy_clinical_ner.relations.ceiling import Ceiling, held_out_ceiling
+from spacy_clinical_ner.relations.decoding import ScoredPairs, decode, one_way
 from spacy_clinical_ner.relations.features import pair_features
 from spacy_clinical_ner.relations.gold import Gold, gold_on_predicted, is_annotated, targets
 from spacy_clinical_ner.relations.losses import cross_entropy, probabilities
-from spacy_clinical_ner.relations.mentions import Mentions, Pairs, get_spans
+from spacy_clinical_ner.relations.mentions import Mentions, get_spans
 from spacy_clinical_ner.relations.schema import TypePairSchema
 from spacy_clinical_ner.tagging.windows import batch_by_length
 from spacy_clinical_ner.torch_shim import torch_shim
@@ -57,14 +59,6 @@ include_static_vectors = false
 hidden_width = 100
 depth = 1
 """
-
-
-class ScoredPairs(NamedTuple):
-    """Candidates of a Doc with the probability of each label; those of a softmax leave room for "no relation"."""
-
-    mentions: Mentions
-    pairs: Pairs
-    probabilities: NDArray[np.float32]  # (pairs, labels)
 
 
 @Language.factory(
@@ -170,14 +164,21 @@ class RelationClassifier(TrainablePipe):
         self.scorer = scorer
         self.candidates = candidates
         self.spans_key = spans_key
-        self.symmetric = frozenset(symmetric)
+        self._symmetric = frozenset(symmetric)
         self.multi_label = multi_label
         self._threshold = threshold
         self.train_on = train_on
         self.keep_negatives = keep_negatives
         self.max_batch_tokens = max_batch_tokens
         self._random = np.random.default_rng(seed)
-        self.cfg: Dict[str, Any] = {"labels": [], "types": [], "schema": {}, "threshold": None, "ceiling": None}
+        self.cfg: Dict[str, Any] = {
+            "labels": [],
+            "types": [],
+            "schema": {},
+            "symmetric": [],
+            "threshold": None,
+            "ceiling": None,
+        }
 
     @property
     def labels(self) -> Tuple[str, ...]:
@@ -196,6 +197,11 @@ class RelationClassifier(TrainablePipe):
             if value is not None:
                 return float(value)
         return 0.5
+
+    @property
+    def symmetric(self) -> FrozenSet[str]:
+        """Labels without direction: as set, and as an annotation.conf declared them at initialize."""
+        return self._symmetric | frozenset(self.cfg["symmetric"])
 
     @property
     def schema(self) -> TypePairSchema:
@@ -228,6 +234,8 @@ class RelationClassifier(TrainablePipe):
         learned from. Raises ValueError if there is not one label.
         """
         validate_get_examples(get_examples, "RelationClassifier.initialize")
+        declared = self.candidates.declared_types()
+        self.cfg["symmetric"] = sorted({relation.label for relation in declared or () if relation.symmetric})
         data: List[Tuple[Mentions, Gold]] = []
         for example in get_examples():
             gold = gold_on_predicted(example, self.spans_key, self.symmetric)
@@ -240,27 +248,26 @@ class RelationClassifier(TrainablePipe):
         self.cfg["types"] = sorted({name for mentions, _ in data for name in mentions.names})
         for label in (*self.labels, *self.cfg["types"]):
             self.vocab.strings.add(label)
-        self._learn_candidates(data)
+        self._learn_candidates(data, declared)
         set_sizes(self.model, len(self.cfg["types"]), len(self.labels) + (0 if self.multi_label else 1))
         sample = [example.predicted for example in islice(get_examples(), 10)]
         self.model.initialize(X=RelationInput([doc for doc in sample if len(doc)] or sample, []))
 
-    def _learn_candidates(self, data: List[Tuple[Mentions, Gold]]) -> None:
-        schema = self.candidates.given_types()
-        if schema is None:
-            schema = TypePairSchema()
+    def _learn_candidates(self, data: List[Tuple[Mentions, Gold]], declared: Optional[List[RelationType]]) -> None:
+        schema = TypePairSchema.declared(declared or ())
+        if declared is None:
             for mentions, gold in data:
                 schema.learn(mentions, gold.relations)
         self.cfg["schema"] = schema.to_json()
         ceiling = Ceiling.of(self.candidates, schema, data)
-        held_out = held_out_ceiling(self.candidates, data)
+        held_out = ceiling if declared is not None else held_out_ceiling(self.candidates, data)
         self.cfg["ceiling"] = {"train": ceiling.to_json(), "held_out": held_out.to_json()}
         msg.info(f"{self.name}: {ceiling}; {held_out.recall:.1%} of those in documents held out")
 
     def predict(self, docs: Iterable[Doc]) -> List[List[Relation]]:
         """The relations of each Doc that reach the threshold, by position."""
-        threshold = self.threshold
-        return [self._decode(scored, threshold) for scored in self.score_pairs(list(docs))]
+        scored = self.score_pairs(list(docs))
+        return [decode(each, self.labels, self.threshold, self.multi_label) for each in scored]
 
     def score_pairs(self, docs: Sequence[Doc]) -> List[ScoredPairs]:
         """The candidates of each Doc and the probabilities of their labels."""
@@ -274,32 +281,9 @@ class RelationClassifier(TrainablePipe):
             found = probabilities(self.model.ops.to_numpy(self.model.predict(X)), self.multi_label)
             edges = np.cumsum([len(groups[i].pairs.head) for i in chosen])[:-1]
             for i, rows in zip(chosen, np.split(found, edges)):
-                scored[i] = scored[i]._replace(probabilities=rows[:, rows.shape[1] - len(self.labels) :])
+                rows = one_way(groups[i].pairs, rows[:, -len(self.labels) :], self.labels, self.symmetric)
+                scored[i] = scored[i]._replace(probabilities=rows)
         return scored
-
-    def _decode(self, scored: ScoredPairs, threshold: float) -> List[Relation]:
-        mentions, pairs, _ = scored
-        allowed = self.allowed(scored)
-        if self.multi_label:
-            rows, columns = np.nonzero(allowed >= threshold)
-        else:
-            columns = allowed.argmax(axis=1)
-            rows = np.flatnonzero(allowed[np.arange(len(columns)), columns] >= threshold)
-            columns = columns[rows]
-        return [
-            Relation(mentions.spans[head], mentions.spans[tail], self.labels[column], float(score))
-            for head, tail, column, score in zip(
-                pairs.head[rows].tolist(), pairs.tail[rows].tolist(), columns.tolist(), allowed[rows, columns]
-            )
-            if score > 0
-        ]
-
-    def allowed(self, scored: ScoredPairs) -> NDArray[np.float32]:
-        """The probabilities, with 0 for symmetric labels of pairs in reverse order."""
-        if not self.symmetric:
-            return scored.probabilities
-        columns = np.array([label in self.symmetric for label in self.labels])
-        return np.where((scored.pairs.head > scored.pairs.tail)[:, None] & columns, 0.0, scored.probabilities)
 
     def set_annotations(self, docs: Iterable[Doc], scores: List[List[Relation]]) -> None:
         """Write predicted relations to `doc._.relations`."""
@@ -319,13 +303,13 @@ class RelationClassifier(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "RelationClassifier.update")
-        groups, gold = self._training_pairs(examples)
+        groups, gold, kept = self._training_pairs(examples)
         X = RelationInput([example.predicted for example in examples], groups)
-        if not X.pairs:
+        if not kept.any():
             return losses
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update(X)
-        loss, gradient = self._loss(scores, gold)
+        loss, gradient = self._loss(scores, gold, kept)
         backprop(gradient)
         if sgd is not None:
             self.finish_update(sgd)
@@ -333,12 +317,14 @@ class RelationClassifier(TrainablePipe):
         return losses
 
     def get_loss(self, examples: Iterable[Example], scores: Floats2d) -> Tuple[float, Floats2d]:
-        """Cross-entropy per pair in nats, and its gradient. scores: of all the candidates of `examples`."""
-        _, gold = self._training_pairs(list(examples), keep=1.0)
-        return self._loss(scores, gold)
+        """Mean cross-entropy of the candidates of `examples`, all of them, and its gradient. scores: theirs."""
+        _, gold, _ = self._training_pairs(list(examples))
+        return self._loss(scores, gold, np.ones(len(gold), dtype=bool))
 
-    def _loss(self, scores: Floats2d, gold: NDArray[np.bool_]) -> Tuple[float, Floats2d]:
-        loss, gradient = cross_entropy(self.model.ops.to_numpy(scores), gold, self.multi_label)
+    def _loss(self, scores: Floats2d, gold: NDArray[np.bool_], kept: NDArray[np.bool_]) -> Tuple[float, Floats2d]:
+        array = self.model.ops.to_numpy(scores)
+        gradient = np.zeros_like(array)
+        loss, gradient[kept] = cross_entropy(array[kept], gold[kept], self.multi_label)
         return loss, self.model.ops.asarray2f(gradient)
 
     def _group(self, number: int, mentions: Mentions, schema: TypePairSchema) -> PairGroup:
@@ -348,11 +334,11 @@ class RelationClassifier(TrainablePipe):
         types = types[mentions.labels] if len(mentions) else types
         return PairGroup(number, mentions, types, pairs, pair_features(mentions, pairs))
 
-    def _training_pairs(
-        self, examples: List[Example], keep: Optional[float] = None
-    ) -> Tuple[List[PairGroup], NDArray[np.bool_]]:
-        """Groups of pairs to learn from, and (pairs, labels) what is true of them."""
-        keep = self.keep_negatives if keep is None else keep
+    def _training_pairs(self, examples: List[Example]) -> Tuple[List[PairGroup], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Groups of candidates; (pairs, labels) what is true of them; and (pairs,) those to learn from.
+
+        Negatives that are left out are scored all the same: they compete with those that are not.
+        """
         groups: List[PairGroup] = []
         gold_rows = [np.zeros((0, len(self.labels)), dtype=bool)]
         schema = self.schema
@@ -367,15 +353,13 @@ class RelationClassifier(TrainablePipe):
                     f"{', '.join(self.labels)}. Initialize the pipeline again with all labels."
                 )
             for spans in self._mentions_to_learn(example.predicted, gold):
-                group = self._group(number, Mentions.of(example.predicted, spans), schema)
-                rows, _ = targets(group.mentions, group.pairs, gold.relations, self.labels)
-                if keep < 1.0:
-                    kept = rows.any(axis=1) | (self._random.random(len(rows)) < keep)
-                    pairs = Pairs(group.pairs.head[kept], group.pairs.tail[kept])
-                    group, rows = group._replace(pairs=pairs, features=group.features[kept]), rows[kept]
-                groups.append(group)
-                gold_rows.append(rows)
-        return groups, np.concatenate(gold_rows)
+                groups.append(self._group(number, Mentions.of(example.predicted, spans), schema))
+                gold_rows.append(targets(groups[-1].mentions, groups[-1].pairs, gold.relations, self.labels)[0])
+        rows = np.concatenate(gold_rows)
+        kept = rows.any(axis=1)
+        if self.keep_negatives < 1.0:
+            return groups, rows, kept | (self._random.random(len(rows)) < self.keep_negatives)
+        return groups, rows, np.ones_like(kept)
 
     def _mentions_to_learn(self, predicted: Doc, gold: Gold) -> List[Sequence[Span]]:
         found = list(get_spans(predicted, self.spans_key))
@@ -384,7 +368,7 @@ class RelationClassifier(TrainablePipe):
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         """The scorer's figures and "rel_candidate_recall": the share of gold relations that a candidate covers."""
         examples = list(examples)
-        scores = super().score(examples, **kwargs)
+        scores = super().score(examples, **{"symmetric": self.symmetric, **kwargs})
         if self.cfg["schema"]:
             scores["rel_candidate_recall"] = self.ceiling(examples).recall
         return scores

@@ -1,6 +1,5 @@
 """Relation scores while training: directed and strict."""
 
-from functools import partial
 from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 import numpy as np
@@ -25,15 +24,20 @@ def make_relation_scorer(symmetric: List[str] = []) -> Callable[..., Dict[str, A
 
     With gold mentions on the predicted Docs (`gold_mentions` of the reader BratCorpus.v1) these are the scores of
     relations alone; with predicted ones they are end to end. A gold relation that no candidate covers is a miss.
-    symmetric: labels whose order does not count.
+    symmetric: labels whose order does not count, beside those that are symmetric to the component.
 
     Gives rel_micro_p, _r, _f; rel_macro_f, the mean over labels that gold has; rel_per_type; rel_by_distance, by
     tokens between the mentions; and rel_by_sentence ("same" or "cross"). All None if there is no gold relation.
     """
-    return partial(score_relations, symmetric=frozenset(symmetric))
+
+    def score(examples: Iterable[Example], symmetric: Iterable[str] = (), **kwargs: Any) -> Dict[str, Any]:
+        return score_relations(examples, {*fixed, *symmetric})
+
+    fixed = frozenset(symmetric)
+    return score
 
 
-def score_relations(examples: Iterable[Example], symmetric: Iterable[str] = (), **kwargs: Any) -> Dict[str, Any]:
+def score_relations(examples: Iterable[Example], symmetric: Iterable[str] = ()) -> Dict[str, Any]:
     """See `make_relation_scorer`. Offsets are those of characters, so that tokens may differ."""
     symmetric = frozenset(symmetric)
     total = PRFScore()

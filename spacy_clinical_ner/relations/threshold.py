@@ -32,7 +32,7 @@ def best_threshold(component: RelationClassifier, examples: Iterable[Example]) -
         gold = gold_on_predicted(example, component.spans_key, component.symmetric)
         gold_total += len(gold.relations) + gold.lost
         hits, _ = targets(scored.mentions, scored.pairs, gold.relations, component.labels)
-        probabilities = component.allowed(scored)
+        probabilities = scored.probabilities
         if not component.multi_label and len(probabilities):
             best = probabilities.argmax(axis=1)[:, None]
             probabilities, hits = (np.take_along_axis(array, best, axis=1) for array in (probabilities, hits))

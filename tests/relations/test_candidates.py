@@ -119,13 +119,13 @@ def test_type_pairs_of_an_annotation_conf(tmp_path):
     path = tmp_path / "annotation.conf"
     path.write_text("[entities]\nX\nY\n[relations]\nR Arg1:X, Arg2:<ENTITY>\n", encoding="utf8")
     candidates = make_candidate_pairs(make_type_pairs(str(path)))
-    schema = candidates.given_types()
+    schema = TypePairSchema.declared(candidates.declared_types())
     assert set(schema.entries) == {("X", "X"), ("X", "Y")}
     doc = Doc(NLP.vocab, words=list("ab"))
     mentions = Mentions.of(doc, [Span(doc, 0, 1, "Y"), Span(doc, 1, 2, "X")])
     assert as_set(candidates, mentions, TypePairSchema.from_json(schema.to_json())) == {(1, 0)}
     with pytest.raises(InputError, match="No such file"):
-        make_candidate_pairs(make_type_pairs(str(tmp_path / "none"))).given_types()
+        make_candidate_pairs(make_type_pairs(str(tmp_path / "none"))).declared_types()
 
 
 @pytest.mark.parametrize(

@@ -63,16 +63,21 @@ def test_two_labels_for_one_pair():
     assert nlp.evaluate(make_examples(docs))["rel_micro_f"] == 1.0
 
 
-def test_symmetric_labels_have_no_direction():
-    nlp = relation_pipeline(
-        symmetric=["SAME"], scorer={"@scorers": "spacy-clinical-ner.RelationScorer.v1", "symmetric": ["SAME"]}
-    )
-    docs = make_docs(nlp)
-    train(nlp, make_examples(docs), steps=50, learn_rate=0.02)
-    turned = []
-    for doc in make_docs(nlp):
+@pytest.mark.parametrize("how", ["setting", "annotation.conf"])
+def test_symmetric_labels_have_no_direction(how, tmp_path):
+    if how == "setting":
+        nlp = relation_pipeline(symmetric=["SAME"])
+    else:
+        (tmp_path / "annotation.conf").write_text(
+            "[relations]\nMODIFY Arg1:GRADE|SITE, Arg2:TUMOUR\nSAME Arg1:TUMOUR, Arg2:TUMOUR, <REL-TYPE>:symmetric\n"
+        )
+        types = {"@misc": "spacy-clinical-ner.TypePairs.v1", "path": str(tmp_path / "annotation.conf")}
+        nlp = relation_pipeline(candidates={"@misc": "spacy-clinical-ner.CandidatePairs.v1", "*": {"types": types}})
+    docs, turned = make_docs(nlp), make_docs(nlp)
+    for doc in turned:
         doc._.relations = [r._replace(head=r.tail, tail=r.head) if r.label == "SAME" else r for r in doc._.relations]
-        turned.append(doc)
+    train(nlp, make_examples(docs), steps=50, learn_rate=0.02)
+    (tmp_path / "annotation.conf").unlink(missing_ok=True)  # what it said is stored
     assert nlp.evaluate(make_examples(docs))["rel_micro_f"] == 1.0
     assert nlp.evaluate(make_examples(turned))["rel_micro_f"] == 1.0
     for doc in docs:
@@ -225,13 +230,19 @@ def test_negatives_are_drawn_and_positives_kept():
     docs = make_docs(nlp)
     nlp.initialize(lambda: make_examples(docs))
     pipe = nlp.get_pipe("relation_classifier")
-    _, everything = pipe._training_pairs(make_examples(docs), keep=1.0)
-    draws = [pipe._training_pairs(make_examples(docs))[1] for _ in range(2)]
-    for draw in draws:
-        assert draw.sum() == everything.sum() == sum(len(doc._.relations) for doc in docs)
-        share = (len(draw) - draw.any(1).sum()) / (len(everything) - everything.any(1).sum())
-        assert 0.1 < share < 0.3
-    assert len(draws[0]) != len(draws[1])
+    draws = []
+    for _ in range(2):
+        groups, gold, kept = pipe._training_pairs(make_examples(docs))
+        assert len(gold) == len(kept) == sum(len(group.pairs.head) for group in groups)
+        positive = gold.any(axis=1)
+        assert gold.sum() == sum(len(doc._.relations) for doc in docs)
+        assert kept[positive].all()
+        assert 0.1 < kept[~positive].mean() < 0.3
+        draws.append(kept)
+    assert not np.array_equal(*draws)
+    scores = pipe.model.ops.asarray2f(np.ones((len(gold), 3), dtype="float32"))
+    _, gradient = pipe._loss(scores, gold, kept)
+    assert np.array_equal(gradient.any(axis=1), kept)
 
 
 def test_initialize_tells_and_stores_the_ceiling(capsys):
