@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 from torch.nn.utils.rnn import pad_sequence
 
-from spacy_clinical_ner.layers.encoders import BiLSTM
+from spacy_clinical_ner.layers.encoders import BiLSTM, EncoderBuilder
 from spacy_clinical_ner.layers.pooling import group_log_softmax, range_max, range_mean
-from spacy_clinical_ner.layers.tagger_network import EncoderBuilder, WindowBatch
+from spacy_clinical_ner.layers.tagger_network import WindowBatch
 from spacy_clinical_ner.layers.window_encoder import WindowEncoder
 
 BEGIN, INSIDE, LAST = range(3)
@@ -56,6 +56,8 @@ class RelationNetwork(nn.Module):
     context: tokens to the left and right of a pair that are looked at.
     dropout: on token vectors, mentions and pairs. max_pairs: scored at once when not training; changes no result.
     """
+
+    feature_offsets: Tensor
 
     def __init__(
         self,

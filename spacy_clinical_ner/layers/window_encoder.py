@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Optional, cast
 
-import torch
 from torch import Tensor, nn
 
-from spacy_clinical_ner.layers.encoders import LockedDropout
-from spacy_clinical_ner.layers.tagger_network import EncoderBuilder, WindowBatch
+from spacy_clinical_ner.layers.encoders import EncoderBuilder, LockedDropout
+from spacy_clinical_ner.layers.tagger_network import WindowBatch, over_windows
 
 
 class WindowEncoder(nn.Module):
@@ -27,11 +26,10 @@ class WindowEncoder(nn.Module):
         """vectors: (tokens, input_width) -> (tokens, output_width). Each token is core in exactly one window."""
         if not batches:
             return vectors.new_zeros((0, self.output_width))
-        kept, origin = [], []
-        for batch in batches:
-            x = self.dropout(vectors[batch.rows] * batch.mask.unsqueeze(-1))
-            if self.encoder is not None:
-                x = self.dropout(self.encoder(x, batch.mask))
-            kept.append(x[batch.core])
-            origin.append(batch.rows[batch.core])
-        return torch.cat(kept)[torch.argsort(torch.cat(origin))]
+        return over_windows(vectors, batches, self._encode)
+
+    def _encode(self, x: Tensor, batch: WindowBatch) -> Tensor:
+        x = self.dropout(x)
+        if self.encoder is not None:
+            x = self.dropout(self.encoder(x, batch.mask))
+        return x[batch.core]

@@ -160,7 +160,7 @@ def forward(
 def lay_out(X: RelationInput, lengths: Sequence[int], device: torch.device) -> RelationBatch:
     """The groups of a batch as rows into its flat tokens: each group has the tokens of its Doc for itself."""
     doc_starts = np.concatenate([[0], np.cumsum(lengths)])
-    rows, edges, starts, ends, types, heads, tails, features = ([] for _ in range(8))  # type: ignore[var-annotated]
+    rows, edges, starts, ends, types, heads, tails, features = ([] for _ in range(8))
     token = mention = 0
     for doc, mentions, type_ids, pairs, values in X.groups:
         size, count = lengths[doc], len(mentions)

@@ -362,8 +362,13 @@ class RelationClassifier(TrainablePipe):
         return groups, rows, np.ones_like(kept)
 
     def _mentions_to_learn(self, predicted: Doc, gold: Gold) -> List[Sequence[Span]]:
-        found = list(get_spans(predicted, self.spans_key))
-        return {"gold": [gold.spans], "predicted": [found], "both": [gold.spans, found]}[self.train_on]
+        found = get_spans(predicted, self.spans_key)
+        chosen: Dict[str, List[Sequence[Span]]] = {
+            "gold": [gold.spans],
+            "predicted": [found],
+            "both": [gold.spans, found],
+        }
+        return chosen[self.train_on]
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         """The scorer's figures and "rel_candidate_recall": the share of gold relations that a candidate covers."""

@@ -44,7 +44,7 @@ def decode(scored: ScoredPairs, labels: Sequence[str], threshold: float, multi_l
         columns = columns[rows]
     heads, tails, scores = pairs.head[rows], pairs.tail[rows], probabilities[rows, columns]
     return [
-        Relation(mentions.spans[head], mentions.spans[tail], labels[column], float(score))
-        for head, tail, column, score in zip(heads, tails, columns, scores)
+        Relation(mentions.spans[head], mentions.spans[tail], labels[column], score)
+        for head, tail, column, score in zip(heads.tolist(), tails.tolist(), columns.tolist(), scores.tolist())
         if score > 0
     ]

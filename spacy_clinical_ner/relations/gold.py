@@ -50,7 +50,8 @@ def gold_on_predicted(example: Example, spans_key: Optional[str], symmetric: Col
             lost += 1
             continue
         head, tail = (mention_key(span) for span in ends if span is not None)
-        relations[(*canonical(head, tail, relation.label, symmetric), relation.label)] = None
+        first, second = canonical(head, tail, relation.label, symmetric)
+        relations[first, second, relation.label] = None
     spans = [Span(predicted, span.start, span.end, label=span.label) for span in carried.values()]
     return Gold(spans, list(relations), lost)
 

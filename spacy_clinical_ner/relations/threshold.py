@@ -35,7 +35,8 @@ def best_threshold(component: RelationClassifier, examples: Iterable[Example]) -
         probabilities = scored.probabilities
         if not component.multi_label and len(probabilities):
             best = probabilities.argmax(axis=1)[:, None]
-            probabilities, hits = (np.take_along_axis(array, best, axis=1) for array in (probabilities, hits))
+            probabilities = np.take_along_axis(probabilities, best, axis=1)
+            hits = np.take_along_axis(hits, best, axis=1)
         scores.append(probabilities.ravel())
         right.append(hits.ravel())
     all_scores, all_right = np.concatenate(scores), np.concatenate(right)

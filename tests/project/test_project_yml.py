@@ -24,9 +24,14 @@ PACKAGES = {
     "maccrobat_charcnn": "en_maccrobat_charcnn_ner",
     "diabetes_zh": "zh_diabetes_ner",
     "ccks2019": "zh_ccks2019_ner",
+    "maccrobat_relations": "en_maccrobat_relations",
 }
-CORPORA = {"cantemist_label_attention": "cantemist", "maccrobat_charcnn": "maccrobat"}
-WITHOUT_VECTORS = {"diabetes_zh", "ccks2019"}
+CORPORA = {
+    "cantemist_label_attention": "cantemist",
+    "maccrobat_charcnn": "maccrobat",
+    "maccrobat_relations": "maccrobat",
+}
+WITHOUT_VECTORS = {"diabetes_zh", "ccks2019", "maccrobat_relations"}
 
 
 @pytest.fixture(scope="module")

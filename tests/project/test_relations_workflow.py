@@ -22,24 +22,9 @@ from tests.project.test_package import CORPUS
 ROOT = Path(__file__).parents[2]
 
 
-def test_workflow_is_the_whole_chain() -> None:
-    config = load_project_config(ROOT)
-    steps = ("train", "annotate", "evaluate", "package", "install", "smoke")
-    chain = ["maccrobat-corpus", "maccrobat-convert", *(f"maccrobat_relations-{step}" for step in steps)]
-    assert config["workflows"]["maccrobat_relations"] == chain
-    commands = {entry["name"]: entry for entry in config["commands"]}
-    written = {"corpus/maccrobat/brat"}
-    for name in chain:
-        for path in map(Path, commands[name].get("deps", [])):
-            places = {path.as_posix(), *(parent.as_posix() for parent in path.parents)}
-            assert places & written or (ROOT / path).exists(), f"{name} needs {path}"
-        written |= set(commands[name].get("outputs", []))
-    folder = "training/maccrobat_relations"
-    assert {f"{folder}/{name}" for name in ("model-best", "metrics.json", "predictions")} <= written
-    assert "packages/en_maccrobat_relations-${vars.version}" in written or any(
-        path.startswith("packages/en_maccrobat_relations-") for path in written
-    )
-    (annotate,) = [line for line in commands[chain[3]]["script"] if " annotate " in line]
+def test_entities_are_given() -> None:
+    commands = {entry["name"]: entry for entry in load_project_config(ROOT)["commands"]}
+    (annotate,) = [line for line in commands["maccrobat_relations-annotate"]["script"] if " annotate " in line]
     assert annotate.split()[-1] == "--given-entities"
 
 
