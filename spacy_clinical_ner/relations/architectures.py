@@ -14,7 +14,7 @@ from torch import nn
 from spacy_clinical_ner.layers.relation_network import RelationBatch, RelationNetwork
 from spacy_clinical_ner.relations.features import FEATURES
 from spacy_clinical_ner.relations.mentions import Ints, Mentions, Pairs
-from spacy_clinical_ner.tagging.architectures import _batches as window_batches
+from spacy_clinical_ner.tagging.batches import window_batches
 from spacy_clinical_ner.torch_shim import LazyTorchShim, as_floats2d, torch_shim
 
 
@@ -141,7 +141,8 @@ def forward(
     with torch.set_grad_enabled(is_train):
         inputs = xp2torch(flat, requires_grad=is_train, device=shim.device)
         if X.pairs:
-            windows = window_batches(model, [X.docs[group.doc] for group in X.groups], shim.device)
+            settings = {name: model.attrs[name] for name in ("window", "context", "max_batch_tokens")}
+            windows = window_batches([X.docs[group.doc] for group in X.groups], shim.device, **settings)
             Y = module(inputs, lay_out(X, lengths, shim.device), windows)
         else:
             Y = inputs.new_zeros((0, model.attrs["outputs"]))

@@ -6,7 +6,6 @@ from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Seq
 import numpy as np
 from numpy.typing import NDArray
 from spacy.language import Language
-from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
@@ -16,6 +15,7 @@ from wasabi import msg
 
 from spacy_clinical_ner.brat.configuration import RelationType
 from spacy_clinical_ner.extensions import Relation, set_relations
+from spacy_clinical_ner.labelled_pipe import LabelledPipe
 from spacy_clinical_ner.relations.architectures import PairGroup, RelationInput, set_sizes
 from spacy_clinical_ner.relations.candidates import CandidatePairs
 from spacy_clinical_ner.relations.ceiling import Ceiling, held_out_ceiling
@@ -26,7 +26,6 @@ from spacy_clinical_ner.relations.losses import cross_entropy, probabilities
 from spacy_clinical_ner.relations.mentions import Mentions, get_spans
 from spacy_clinical_ner.relations.schema import TypePairSchema
 from spacy_clinical_ner.tagging.windows import batch_by_length
-from spacy_clinical_ner.torch_shim import torch_shim
 
 TRAIN_ON = ("gold", "predicted", "both")
 
@@ -132,7 +131,7 @@ def make_relation_classifier(
     )
 
 
-class RelationClassifier(TrainablePipe):
+class RelationClassifier(LabelledPipe):
     """Scores candidate pairs of mentions and writes `doc._.relations`; what stood there before is replaced."""
 
     def __init__(
@@ -181,16 +180,6 @@ class RelationClassifier(TrainablePipe):
         }
 
     @property
-    def labels(self) -> Tuple[str, ...]:
-        """The relation labels, in the order of the model's output."""
-        return tuple(self.cfg["labels"])
-
-    @property
-    def label_data(self) -> List[str]:
-        """What `spacy init labels` stores and `initialize(labels=...)` takes."""
-        return list(self.labels)
-
-    @property
     def threshold(self) -> float:
         """The least probability of a relation that is written: as set, else as tuned, else 0.5."""
         for value in (self._threshold, self.cfg["threshold"]):
@@ -207,18 +196,6 @@ class RelationClassifier(TrainablePipe):
     def schema(self) -> TypePairSchema:
         """Type pairs of relations, as learned or declared at initialize."""
         return TypePairSchema.from_json(self.cfg["schema"])
-
-    def add_label(self, label: str) -> int:
-        """Add a label before initialize: 1 if it is new, 0 if not. Raises ValueError once the model is built."""
-        if label in self.labels:
-            return 0
-        if torch_shim(self.model).cfg:
-            raise ValueError(
-                f"[{self.name}] cannot learn the label '{label}' now: its output layer is already built for "
-                f"{len(self.labels)} labels. Initialize the pipeline again with all labels."
-            )
-        self.cfg["labels"].append(label)
-        return 1
 
     def initialize(
         self,
@@ -241,13 +218,11 @@ class RelationClassifier(TrainablePipe):
             gold = gold_on_predicted(example, self.spans_key, self.symmetric)
             data.append((Mentions.of(example.predicted, gold.spans), gold))
         found = labels if labels is not None else sorted({label for _, gold in data for _, _, label in gold.relations})
-        self.cfg["labels"] = list(dict.fromkeys([*self.cfg["labels"], *found]))
-        if not self.labels:
-            where = f"doc.spans['{self.spans_key}']" if self.spans_key else "doc.ents"
-            raise ValueError(f"[{self.name}] no labels: not one training example has a relation between {where}")
+        where = f"doc.spans['{self.spans_key}']" if self.spans_key else "doc.ents"
+        self.set_labels(found, f"a relation between {where}")
         self.cfg["types"] = sorted({name for mentions, _ in data for name in mentions.names})
-        for label in (*self.labels, *self.cfg["types"]):
-            self.vocab.strings.add(label)
+        for name in self.cfg["types"]:
+            self.vocab.strings.add(name)
         self._learn_candidates(data, declared)
         set_sizes(self.model, len(self.cfg["types"]), len(self.labels) + (0 if self.multi_label else 1))
         sample = [example.predicted for example in islice(get_examples(), 10)]
@@ -346,12 +321,7 @@ class RelationClassifier(TrainablePipe):
             if not is_annotated(example.reference):
                 continue
             gold = gold_on_predicted(example, self.spans_key, self.symmetric)
-            unknown = sorted({label for _, _, label in gold.relations} - set(self.labels))
-            if unknown:
-                raise ValueError(
-                    f"[{self.name}] cannot train on the label(s) {', '.join(unknown)}: the model was built for "
-                    f"{', '.join(self.labels)}. Initialize the pipeline again with all labels."
-                )
+            self.check_labels({label for _, _, label in gold.relations})
             for spans in self._mentions_to_learn(example.predicted, gold):
                 groups.append(self._group(number, Mentions.of(example.predicted, spans), schema))
                 gold_rows.append(targets(groups[-1].mentions, groups[-1].pairs, gold.relations, self.labels)[0])

@@ -1,6 +1,7 @@
 """Relation scores while training: directed and strict."""
 
-from typing import Any, Callable, Dict, Iterable, List, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Tuple
 
 import numpy as np
 from spacy.scorer import PRFScore
@@ -29,12 +30,13 @@ def make_relation_scorer(symmetric: List[str] = []) -> Callable[..., Dict[str, A
     Gives rel_micro_p, _r, _f; rel_macro_f, the mean over labels that gold has; rel_per_type; rel_by_distance, by
     tokens between the mentions; and rel_by_sentence ("same" or "cross"). All None if there is no gold relation.
     """
+    return partial(_score, fixed=frozenset(symmetric))
 
-    def score(examples: Iterable[Example], symmetric: Iterable[str] = (), **kwargs: Any) -> Dict[str, Any]:
-        return score_relations(examples, {*fixed, *symmetric})
 
-    fixed = frozenset(symmetric)
-    return score
+def _score(
+    examples: Iterable[Example], fixed: FrozenSet[str], symmetric: Iterable[str] = (), **kwargs: Any
+) -> Dict[str, Any]:
+    return score_relations(examples, fixed.union(symmetric))
 
 
 def score_relations(examples: Iterable[Example], symmetric: Iterable[str] = ()) -> Dict[str, Any]:

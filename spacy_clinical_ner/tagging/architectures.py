@@ -17,7 +17,7 @@ from spacy_clinical_ner.layers.encoders import EncoderBuilder
 from spacy_clinical_ner.layers.label_attention import LabelAttentionNetwork
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.tagger_network import TaggerNetwork, WindowBatch, WindowTagger
-from spacy_clinical_ner.tagging.windows import Window, batch_by_length, plan_windows
+from spacy_clinical_ner.tagging.batches import window_batches
 from spacy_clinical_ner.torch_shim import LazyTorchShim, as_floats2d, torch_shim
 
 
@@ -182,7 +182,7 @@ def forward(
     with torch.set_grad_enabled(is_train):
         X = xp2torch(flat, requires_grad=is_train, device=shim.device)
         if len(X):
-            Y = module(X, _batches(model, docs, shim.device))
+            Y = module(X, _windows(model, docs, shim.device))
         else:
             Y = X.new_zeros((0, module.output_width))
     emissions = ops.unflatten(as_floats2d(model, Y), lengths)
@@ -212,24 +212,12 @@ def label_attention(model: Model[List[Doc], List[Floats2d]], docs: List[Doc]) ->
     flat = model.ops.flatten(model.layers[0].predict(filled))
     module.eval()
     with torch.no_grad():
-        weights = module.attention(xp2torch(flat, device=device), _batches(model, filled, device))
+        weights = module.attention(xp2torch(flat, device=device), _windows(model, filled, device))
     array = weights.permute(1, 2, 0, 3).cpu().numpy()
     edges = np.cumsum([len(doc) for doc in docs])[:-1]
     return [np.ascontiguousarray(part) for part in np.split(array, edges, axis=2)]
 
 
-def _batches(model: Model, docs: List[Doc], device: torch.device) -> List[WindowBatch]:
-    windows = plan_windows(docs, model.attrs["window"], model.attrs["context"], model.attrs["pack"])
-    groups = batch_by_length([len(window) for window in windows], model.attrs["max_batch_tokens"])
-    return [_pad([windows[i] for i in group], device) for group in groups]
-
-
-def _pad(windows: List[Window], device: torch.device) -> WindowBatch:
-    starts, ends = (np.array([getattr(w, name) for w in windows])[:, None] for name in ("start", "end"))
-    first = np.array([w.context_start for w in windows])[:, None]
-    last = np.array([w.context_end for w in windows])[:, None]
-    rows = first + np.arange(int((last - first).max()))
-    mask = rows < last
-    core = (rows >= starts) & (rows < ends)
-    rows = np.where(mask, rows, first)
-    return WindowBatch(*(torch.from_numpy(array).to(device) for array in (rows, mask, core)))
+def _windows(model: Model, docs: List[Doc], device: torch.device) -> List[WindowBatch]:
+    settings = {name: model.attrs[name] for name in ("window", "context", "max_batch_tokens", "pack")}
+    return window_batches(docs, device, **settings)

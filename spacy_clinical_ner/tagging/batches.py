@@ -1,14 +1,16 @@
-"""Batches of whole notes: bounded in tokens on the way in, padded together on the way to the decoder."""
+"""Batches: of whole notes on the way in, of their windows for an encoder, and of whole notes for the decoder."""
 
 from __future__ import annotations
 
 from typing import Iterable, Iterator, List, Sequence
 
+import numpy as np
 import torch
 from spacy.tokens import Doc
 from torch import Tensor
 
-from spacy_clinical_ner.tagging.windows import batch_by_length
+from spacy_clinical_ner.layers.tagger_network import WindowBatch
+from spacy_clinical_ner.tagging.windows import Window, batch_by_length, plan_windows
 
 
 def batch_docs(docs: Iterable[Doc], max_docs: int, max_tokens: int) -> Iterator[List[Doc]]:
@@ -23,6 +25,26 @@ def batch_docs(docs: Iterable[Doc], max_docs: int, max_tokens: int) -> Iterator[
         tokens += len(doc)
     if batch:
         yield batch
+
+
+def window_batches(
+    docs: Sequence[Doc], device: torch.device, window: int, context: int, max_batch_tokens: int, pack: bool = True
+) -> List[WindowBatch]:
+    """The windows of notes (see `plan_windows`) in groups of about the same length, at most `max_batch_tokens` each."""
+    windows = plan_windows(docs, window, context, pack)
+    groups = batch_by_length([len(each) for each in windows], max_batch_tokens)
+    return [_pad([windows[i] for i in group], device) for group in groups]
+
+
+def _pad(windows: List[Window], device: torch.device) -> WindowBatch:
+    starts, ends = (np.array([getattr(w, name) for w in windows])[:, None] for name in ("start", "end"))
+    first = np.array([w.context_start for w in windows])[:, None]
+    last = np.array([w.context_end for w in windows])[:, None]
+    rows = first + np.arange(int((last - first).max()))
+    mask = rows < last
+    core = (rows >= starts) & (rows < ends)
+    rows = np.where(mask, rows, first)
+    return WindowBatch(*(torch.from_numpy(array).to(device) for array in (rows, mask, core)))
 
 
 def alike(lengths: Sequence[int], max_tokens: int) -> Iterator[List[int]]:

@@ -6,7 +6,6 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 import numpy as np
 import torch
 from spacy.language import Language
-from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import filter_spans
@@ -15,6 +14,7 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate, xp2torch
 from thinc.types import Floats2d
 
 from spacy_clinical_ner import extensions
+from spacy_clinical_ner.labelled_pipe import LabelledPipe
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.tagging.architectures import network, set_labels
 from spacy_clinical_ner.tagging.batches import alike, batch_docs, pad_chains
@@ -109,7 +109,7 @@ def make_crf_ner(
     )
 
 
-class CrfEntityRecognizer(TrainablePipe):
+class CrfEntityRecognizer(LabelledPipe):
     """Entity recogniser over the tags of whole notes, read by the decoder of its model.
 
     With the CRF (Lafferty et al. 2001), illegal tag sequences have probability zero in training and decoding, and
@@ -148,16 +148,6 @@ class CrfEntityRecognizer(TrainablePipe):
         self.cfg: Dict[str, Any] = {"labels": [], "temperature": 1.0}
 
     @property
-    def labels(self) -> Tuple[str, ...]:
-        """The labels, in the order of the model's output."""
-        return tuple(self.cfg["labels"])
-
-    @property
-    def label_data(self) -> List[str]:
-        """What `spacy init labels` stores and `initialize(labels=...)` takes."""
-        return list(self.labels)
-
-    @property
     def temperature(self) -> float:
         """Confidence is computed from scores divided by this; fitted by calibration, 1.0 before."""
         return float(self.cfg["temperature"])
@@ -167,18 +157,6 @@ class CrfEntityRecognizer(TrainablePipe):
         if not value > 0:
             raise ValueError(f"a temperature must be above 0, not {value}")
         self.cfg["temperature"] = float(value)
-
-    def add_label(self, label: str) -> int:
-        """Add a label before initialize: 1 if it is new, 0 if not. Raises ValueError once the model is built."""
-        if label in self.labels:
-            return 0
-        if torch_shim(self.model).cfg:
-            raise ValueError(
-                f"[{self.name}] cannot learn the label '{label}' now: its output layer is already built for "
-                f"{len(self.labels)} labels. Initialize the pipeline again with all labels."
-            )
-        self.cfg["labels"].append(label)
-        return 1
 
     def initialize(
         self,
@@ -199,12 +177,7 @@ class CrfEntityRecognizer(TrainablePipe):
             found = list(labels)
         else:
             found = sorted({span.label_ for example in get_examples() for span in self.gold_spans(example.reference)})
-        self.cfg["labels"] = list(dict.fromkeys([*self.cfg["labels"], *found]))
-        if not self.labels:
-            where = f"doc.spans['{self.spans_key}']" if self.spans_key else "doc.ents"
-            raise ValueError(f"[{self.name}] no labels: not one training example has a mention in {where}")
-        for label in self.labels:
-            self.vocab.strings.add(label)
+        self.set_labels(found, "a mention in " + (f"doc.spans['{self.spans_key}']" if self.spans_key else "doc.ents"))
         per_label = self.spans_key is not None
         set_labels(self.model, 1 if per_label else len(self.labels), len(self.labels) if per_label else 1)
         sample = self.seen(example.predicted for example in islice(get_examples(), 10))
@@ -331,12 +304,7 @@ class CrfEntityRecognizer(TrainablePipe):
         for number, example in enumerate(examples):
             view = None if self.view is None else self.view(example.predicted)
             spans = self._gold_on_predicted(example)
-            unknown = sorted({span.label_ for span in spans} - index.keys())
-            if unknown:
-                raise ValueError(
-                    f"[{self.name}] cannot train on the label(s) {', '.join(unknown)}: the model was built for "
-                    f"{', '.join(self.labels)}. Initialize the pipeline again with all labels."
-                )
+            self.check_labels({span.label_ for span in spans})
             for chain in range(chains):
                 mine = [s for s in spans if chains == 1 or index[s.label_] == chain]
                 rows = [(s.start, s.end, 0 if chains > 1 else index[s.label_]) for s in filter_spans(mine)]

@@ -1,0 +1,57 @@
+"""What all trainable components share: labels that are fixed once their output layer is built."""
+
+from __future__ import annotations
+
+from typing import Any, Collection, Dict, Iterable, List, Tuple
+
+from spacy.pipeline.trainable_pipe import TrainablePipe
+
+from spacy_clinical_ner.torch_shim import torch_shim
+
+
+class LabelledPipe(TrainablePipe):
+    """A component whose labels stand in `cfg["labels"]` and whose model is made with one LazyTorchShim."""
+
+    cfg: Dict[str, Any]
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """The labels, in the order of the model's output."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> List[str]:
+        """What `spacy init labels` stores and `initialize(labels=...)` takes."""
+        return list(self.labels)
+
+    def add_label(self, label: str) -> int:
+        """Add a label before initialize: 1 if it is new, 0 if not. Raises ValueError once the model is built."""
+        if label in self.labels:
+            return 0
+        if torch_shim(self.model).cfg:
+            raise ValueError(
+                f"[{self.name}] cannot learn the label '{label}' now: its output layer is already built for "
+                f"{len(self.labels)} labels. Initialize the pipeline again with all labels."
+            )
+        self.cfg["labels"].append(label)
+        return 1
+
+    def set_labels(self, found: Iterable[str], missing: str) -> None:
+        """Join labels to those added before, and make them known to the vocabulary.
+
+        Raises ValueError if there is none at all; missing: what no training example has, for its message.
+        """
+        self.cfg["labels"] = list(dict.fromkeys([*self.cfg["labels"], *found]))
+        if not self.labels:
+            raise ValueError(f"[{self.name}] no labels: not one training example has {missing}")
+        for label in self.labels:
+            self.vocab.strings.add(label)
+
+    def check_labels(self, used: Collection[str]) -> None:
+        """Raise ValueError if there is a label that the model was not built for."""
+        unknown = sorted(set(used) - set(self.labels))
+        if unknown:
+            raise ValueError(
+                f"[{self.name}] cannot train on the label(s) {', '.join(unknown)}: the model was built for "
+                f"{', '.join(self.labels)}. Initialize the pipeline again with all labels."
+            )
