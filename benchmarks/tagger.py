@@ -55,7 +55,7 @@ def cantemist(
 
     Example: python benchmarks/tagger.py cantemist --corpus ../shared/data/cantemist --seeds 3 --jobs 2 --record
     """
-    from tagger_compare import CANTEMIST
+    from tagger_corpus import CANTEMIST
 
     _compare(CANTEMIST, corpus, seeds, vectors, jobs, max_steps, fresh, record)
 
@@ -77,7 +77,7 @@ def maccrobat(
 
     Example: python benchmarks/tagger.py maccrobat --corpus ../shared/data/maccrobat --seeds 3 --jobs 2 --record
     """
-    from tagger_compare import MACCROBAT
+    from tagger_corpus import MACCROBAT
 
     _compare(MACCROBAT, corpus, seeds, vectors, jobs, max_steps, fresh, record)
 

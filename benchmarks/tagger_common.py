@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -78,6 +79,13 @@ def last_line(log: Path) -> str:
 def package_command(*words: Any) -> List[str]:
     """A command of the `clinical-ner` command line, run by this Python."""
     return [sys.executable, "-m", "spacy_clinical_ner", *(str(word) for word in words)]
+
+
+def annotate(name: str, model: Path, notes: Path, folder: Path) -> Finished:
+    """Write the mentions that a pipeline finds in `notes` to folder/predictions, in place of what was there."""
+    shutil.rmtree(folder / "predictions", ignore_errors=True)
+    command = package_command("annotate", model, notes, folder / "predictions")
+    return run_logged(f"{name}: annotate", command, folder / "annotate.log")
 
 
 def digest(settings: Mapping[str, Any]) -> str:

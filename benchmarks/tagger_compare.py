@@ -13,8 +13,8 @@ from typing import Any, Dict, List, Optional, Tuple
 import typer
 from results import commit
 from tagger_common import (
-    ROOT,
     WORK,
+    annotate,
     digest,
     fingerprint,
     package_command,
@@ -25,75 +25,10 @@ from tagger_common import (
     table,
     write_json,
 )
-
-from spacy_clinical_ner.errors import InputError
+from tagger_corpus import Corpus, Parts, lay_out, make_vectors
 
 OURS, SPACY = "crf_ner", "spaCy ner"
 SYSTEMS = (SPACY, OURS)
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Which folders of a corpus are trained on, stop the training and are scored.
-
-    dev: None splits a tenth off `train` by a hash of the document names.
-    """
-
-    name: str
-    lang: str
-    dev: Optional[str]
-    test: str
-
-    @property
-    def config(self) -> Path:
-        return ROOT / "configs" / f"{self.name}.cfg"
-
-
-CANTEMIST = Corpus("cantemist", "es", dev="dev1", test="dev2")
-MACCROBAT = Corpus("maccrobat", "en", dev=None, test="dev")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """BRAT folders; `raw` are those whose texts word vectors may be trained on."""
-
-    train: Path
-    dev: Path
-    test: Path
-    raw: Tuple[Path, ...]
-
-
-def lay_out(corpus: Corpus, folder: Path, work: Path) -> Parts:
-    """Find the parts of a corpus, or make them. Raises InputError for a folder that lacks one."""
-    parts = {name: folder / name for name in ("train", corpus.dev, corpus.test) if name}
-    for path in parts.values():
-        if not path.is_dir():
-            raise InputError(path, None, f"no such folder; {corpus.name} needs {', '.join(f'{p}/' for p in parts)}")
-    train, test = parts["train"], parts[corpus.test]
-    if corpus.dev is not None:
-        dev = parts[corpus.dev]
-    else:
-        train, dev = split_by_hash(train, work / "brat")
-    background = folder / "background"
-    return Parts(train, dev, test, (train, background) if background.is_dir() else (train,))
-
-
-def split_by_hash(folder: Path, output: Path) -> Tuple[Path, Path]:
-    """Copy a BRAT folder to output/train and output/dev, as the project's workflows split: (train, dev)."""
-    from spacy_clinical_ner.brat import document_name, list_notes
-    from spacy_clinical_ner.project.corpus import Member, split_off
-
-    members = [Member(path, document_name(path, folder)) for path in list_notes(folder)]
-    dev, train = split_off(members, "dev")
-    for name, part in (("train", train), ("dev", dev)):
-        shutil.rmtree(output / name, ignore_errors=True)
-        for member in part:
-            for path in (member.path, member.path.with_suffix(".ann")):
-                if path.is_file():
-                    target = output / name / (member.name + path.suffix)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(path, target)
-    return output / "train", output / "dev"
 
 
 @dataclass(frozen=True)
@@ -139,13 +74,7 @@ def plan_ours(corpus: Corpus, parts: Parts, work: Path, vectors: Optional[Path],
     overrides = ["--paths.train", str(base / "train.spacy"), "--paths.dev", str(base / "dev.spacy")]
     if uses_vectors(corpus.config):
         if vectors is None:
-            vectors = base / "vectors"
-            if not vectors.is_dir():
-                typer.echo("Training word vectors ...")
-                first, *others = parts.raw
-                also = [word for folder in others for word in ("--also", folder)]
-                command = package_command("vectors", first, vectors, "--lang", corpus.lang, *also)
-                run_logged("vectors", command, base / "vectors.log")
+            vectors = make_vectors(parts, corpus.lang, base)
         overrides += ["--paths.vectors", str(vectors.resolve())]
     return Plan(OURS, corpus.config, (*overrides, *extra), _settings(corpus.config, (*overrides[4:], *extra)))
 
@@ -170,9 +99,7 @@ def train_and_score(plan: Plan, seed: int, test: Path, work: Path) -> Dict[str, 
     command = (sys.executable, "-m", "spacy", "train", plan.config, "--output", folder / "model", *plan.overrides)
     training = run_logged(name, (*command, "--system.seed", seed), folder / "train.log")
     model = folder / "model" / "model-best"
-    shutil.rmtree(folder / "predictions", ignore_errors=True)
-    annotate = package_command("annotate", model, test, folder / "predictions")
-    annotation = run_logged(f"{name}: annotate", annotate, folder / "annotate.log")
+    annotation = annotate(name, model, test, folder)
     meta = read_json(model / "meta.json") or {}
     result = {
         "system": plan.system,

@@ -1,7 +1,7 @@
 """Registered functions for the configs of benchmarks, for `spacy train --code`.
 
-Two things that the comparison with EDS-NLP needs to be equal on both sides: a learning rate of its own for the
-tagger's head, and the time that updates take, noted step by step.
+What the comparison with EDS-NLP needs to be equal on both sides: a learning rate of its own for the tagger's head, and
+the time that updates take, noted step by step. And for the papers' tables: what an epoch takes, evaluation left out.
 """
 
 import json
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import IO, Any, Callable, Dict, List, Optional, Tuple, Union
 
 from spacy.language import Language
-from spacy.util import registry
+from spacy.schemas import ConfigSchemaTraining
+from spacy.training.loggers import console_logger
+from spacy.util import registry, resolve_dot_names
 from thinc.api import Optimizer
 from thinc.types import Generator
 
@@ -73,3 +75,78 @@ def create_step_times(path: str) -> Callable[[Language, IO, IO], Tuple[Callable,
         return step, finish
 
     return set_up
+
+
+@registry.loggers("clinical-benchmarks.EpochTimes.v1")
+def create_epoch_times(path: str) -> Callable[[Language, IO, IO], Tuple[Callable, Callable]]:
+    """spaCy's console table, and a JSON file with what training itself takes, without evaluating, saving and reading.
+
+    {"words_in_epoch": tokens of the training corpus, "steps": [[words, wall seconds, CPU seconds], ...]}
+    """
+
+    def set_up(nlp: Language, stdout: IO, stderr: IO) -> Tuple[Callable, Callable]:
+        step_console, finish_console = console_logger(progress_bar=False)(nlp, stdout, stderr)
+        words_in_epoch = _training_words(nlp)
+        steps: List[Tuple[int, float, float]] = []
+        clock = StepClock()
+        update, evaluate = nlp.update, nlp.evaluate
+
+        # The loop tells a logger nothing but that a step is over, evaluation and saving included.
+        def timed_update(examples: Any, *args: Any, **kwargs: Any) -> Any:
+            examples = list(examples)
+            clock.start(sum(map(len, examples)))
+            return update(examples, *args, **kwargs)
+
+        def untimed_evaluate(*args: Any, **kwargs: Any) -> Any:
+            clock.stop()
+            return evaluate(*args, **kwargs)
+
+        def step(info: Optional[Dict[str, Any]]) -> None:
+            # Where nothing was evaluated, this call ends the step.
+            clock.stop()
+            steps.append(clock.take())
+            step_console(info)
+
+        def finish() -> None:
+            finish_console()
+            report = {"words_in_epoch": words_in_epoch, "steps": steps}
+            Path(path).write_text(json.dumps(report), encoding="utf8")
+
+        nlp.update, nlp.evaluate = timed_update, untimed_evaluate  # type: ignore[method-assign]
+        return step, finish
+
+    return set_up
+
+
+class StepClock:
+    """Words and both clocks of one step, from its first update (gradients may add up over several) to its end."""
+
+    def __init__(self) -> None:
+        self._words = 0
+        self._begun: Optional[Tuple[float, float]] = None
+        self._spent: Optional[Tuple[float, float]] = None
+
+    def start(self, words: int) -> None:
+        if self._begun is None:
+            self._begun = (time.perf_counter(), time.process_time())
+        self._words += words
+
+    def stop(self) -> None:
+        """Only the first call of a step counts."""
+        if self._begun is not None and self._spent is None:
+            wall, cpu = self._begun
+            self._spent = (time.perf_counter() - wall, time.process_time() - cpu)
+
+    def take(self) -> Tuple[int, float, float]:
+        """(words, wall seconds, CPU seconds); the clock is ready for the next step."""
+        wall, cpu = self._spent or (0.0, 0.0)
+        result = (self._words, wall, cpu)
+        self.__init__()  # type: ignore[misc]
+        return result
+
+
+def _training_words(nlp: Language) -> int:
+    config = nlp.config.interpolate()
+    training = registry.resolve(config["training"], schema=ConfigSchemaTraining)
+    (corpus,) = resolve_dot_names(config, [training["train_corpus"]])
+    return sum(map(len, corpus(nlp)))

@@ -1,6 +1,7 @@
 import pytest
 from tagger import comparison_figures
-from tagger_compare import CANTEMIST, MACCROBAT, OURS, SPACY, lay_out, median_models, report, split_by_hash
+from tagger_compare import OURS, SPACY, median_models, report
+from tagger_corpus import CANTEMIST, MACCROBAT, lay_out, split_by_hash
 
 from spacy_clinical_ner.errors import InputError
 

