@@ -115,6 +115,16 @@ def set_value(config: Config, name: str, value: Any, source: Path) -> None:
     place[last] = value
 
 
+def set_paths(config: Config, parts: Parts, folder: Path, vectors: Optional[Path]) -> None:
+    """Name the corpus, the file for the times and, if any, the word vectors."""
+    config["paths"]["train"] = str(parts.train)
+    if "training" in config:
+        config["paths"]["dev"] = str(parts.dev)
+        config["training"]["logger"]["path"] = str(folder / "times.json")
+    if vectors is not None:
+        config["paths"]["vectors"] = str(vectors.resolve())
+
+
 def settings_of(row: Row, config: Config, setting: Setting) -> str:
     """Changes with all that a row's figures depend on, but for the corpus, which the folder's name tells, and code."""
     vectors = str(setting.vectors) if setting.vectors is not None and uses_vectors(row.config) else None
@@ -127,14 +137,11 @@ def train_row(name: str, config_path: Path, setting: Setting, folder: Path) -> D
     Returns {"model", "train_seconds", "train_peak_rss_mib", "epochs": `epoch_figures` or None}.
     """
     config = load_config(config_path, interpolate=False)
-    config["paths"]["train"] = str(setting.parts.train)
     trained = "training" in config
-    if trained:
-        config["paths"]["dev"] = str(setting.parts.dev)
-        config["training"]["logger"]["path"] = str(folder / "times.json")
+    vectors = None
     if uses_vectors(config_path):
         vectors = setting.vectors or make_vectors(setting.parts, setting.lang, setting.work)
-        config["paths"]["vectors"] = str(vectors.resolve())
+    set_paths(config, setting.parts, folder, vectors)
     config.to_disk(folder / "train.cfg", interpolate=False)
     model = folder / "model"
     command: List[Any] = [sys.executable, "-m", "spacy"]
