@@ -120,6 +120,8 @@ def plot(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             f = scores["f"]
             series["ours"].append((place, f, (max(0.0, f - scores["ci_low"]), max(0.0, scores["ci_high"] - f))))
     for (name, bars), shift, colour in zip(series.items(), (-0.2, 0.2), (_PAPER, _OURS)):
+        if not bars:
+            continue
         errors = [[bar[2][side] for bar in bars] for side in (0, 1)] if name == "ours" else None
         places, lengths = [bar[0] + shift for bar in bars], [bar[1] for bar in bars]
         drawn = axes.barh(places, lengths, 0.38, xerr=errors, color=colour, label=name, capsize=2)
@@ -128,8 +130,9 @@ def plot(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.08)
     axes.set_xlabel("F (ours: strict micro over characters, 95% interval over documents)")
-    axes.set_title(title)
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False, fontsize=9)
+    axes.set_title(title, loc="left", fontsize=11)
+    if any(series.values()):
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     with replacing(path) as temporary:
