@@ -25,7 +25,7 @@ from tagger_common import (
     table,
     write_json,
 )
-from tagger_compare import MACCROBAT, lay_out
+from tagger_corpus import MACCROBAT, lay_out
 
 from spacy_clinical_ner.annotation import annotate_notes, plan
 from spacy_clinical_ner.brat import read_folder, to_doc
