@@ -283,7 +283,7 @@ def test_trains_on_predicted_mentions_or_both():
     assert pipe._training_pairs(examples)[1].sum() == total
     assert pipe._training_pairs(make_examples(docs, mentions=False))[1].sum() == total
     pipe.train_on = "both"
-    groups, gold = pipe._training_pairs(examples)
+    groups, gold, _ = pipe._training_pairs(examples)
     assert (len(groups), gold.sum()) == (2 * len(docs), 2 * total - lost)
     pipe.train_on = "predicted"
     assert pipe.update(make_examples(docs, mentions=False))["relation_classifier"] == 0
