@@ -94,8 +94,8 @@ def _label_attention(layers: int, width: int, decoder: str = "softmax") -> Dict[
 LABEL_ATTENTION = CONFIGS / "cantemist_label_attention.cfg"
 _BEST = Figures(f=0.719)
 _TEST_SET = (
-    "The paper (label attention in the CANTEMIST track, IberLEF 2020) scores on the test set and encodes with BETO; ours has "
-    "hashed features and word vectors from raw notes"
+    "The paper (label attention in the CANTEMIST track, IberLEF 2020) scores on the test set and encodes with BETO; "
+    "ours has hashed features and word vectors from raw notes"
 )
 
 CANTEMIST_2 = Table(
