@@ -11,6 +11,8 @@ from typing import Callable, ClassVar, Sequence, cast
 import torch
 from torch import Tensor, nn
 
+from spacy_clinical_ner.layers.gru import paired_gru
+
 EncoderBuilder = Callable[[int], nn.Module]
 
 
@@ -72,10 +74,13 @@ class _BiRNN(nn.Module):
         for depth, (left, right) in enumerate(zip(self.forwards, self.backwards)):
             if depth:
                 x = self.dropout(x)
-            from_left, _ = left(x)
-            from_right, _ = right(x.gather(1, around.expand_as(x)))
+            from_left, from_right = self._run(left, right, x, x.gather(1, around.expand_as(x)))
             x = torch.cat([from_left, from_right.gather(1, around.expand_as(from_right))], dim=-1)
         return x * mask.unsqueeze(-1)
+
+    def _run(self, left: nn.Module, right: nn.Module, x: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
+        """The states of both directions, each (windows, length, hidden_width), in the order that it reads in."""
+        return left(x)[0], right(turned)[0]
 
 
 class BiLSTM(_BiRNN):
@@ -96,6 +101,13 @@ class BiGRU(_BiRNN):
 
     cell = nn.GRU
     gates = 3
+
+    def _run(self, left: nn.Module, right: nn.Module, x: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
+        if x.device.type != "cpu":
+            return super()._run(left, right, x, turned)
+        both = torch.stack([x, turned]).transpose(1, 2)
+        from_left, from_right = paired_gru(both, (cast(nn.GRU, left), cast(nn.GRU, right))).transpose(1, 2)
+        return from_left, from_right
 
 
 class IDCNN(nn.Module):
