@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import spacy
 from spacy.language import Language
 
 from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.tokenization import blank_pipeline
 
 
 def load_pipeline(name: str) -> Language:
@@ -15,3 +18,13 @@ def load_pipeline(name: str) -> Language:
     except (ImportError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ClinicalNerError(f"{name}: not a pipeline that can be loaded: {reason}") from error
+
+
+def pipeline_or_blank(pipeline: Optional[str], lang: str) -> Language:
+    """The pipeline of that name, or one that only tokenises `lang`. Raises ClinicalNerError if there is none."""
+    if pipeline is not None:
+        return load_pipeline(pipeline)
+    try:
+        return blank_pipeline(lang)
+    except ImportError:
+        raise ClinicalNerError(f"spaCy knows no language {lang!r} (--lang es, en, zh, ...)") from None

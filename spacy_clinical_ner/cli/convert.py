@@ -92,20 +92,11 @@ def convert(
 
     from spacy_clinical_ner.brat import FolderAudit, Policy, align, fill_doc, list_notes, read_folder
     from spacy_clinical_ner.files import replacing
-    from spacy_clinical_ner.pipelines import load_pipeline
-    from spacy_clinical_ner.tokenization import blank_pipeline
+    from spacy_clinical_ner.pipelines import pipeline_or_blank
 
     policy = Policy(overlap.value, misaligned.value, discontinuous.value, trim_whitespace)
     total = len(list_notes(brat_dir))
-    if pipeline is not None:
-        nlp = load_pipeline(pipeline)
-    else:
-        assert lang is not None
-        try:
-            nlp = blank_pipeline(lang)
-        except ImportError:
-            raise ClinicalNerError(f"convert: spaCy knows no language {lang!r} (--lang es, en, zh, ...)") from None
-
+    nlp = pipeline_or_blank(pipeline, lang or "")
     documents = read_folder(
         brat_dir, on_error="drop" if lenient else "raise", text_mismatch="error" if strict_text else "repair"
     )

@@ -68,22 +68,14 @@ def stats(
     from spacy_clinical_ner.evaluation.corpus import corpus_report
     from spacy_clinical_ner.evaluation.tables import print_corpus
     from spacy_clinical_ner.files import replacing
-    from spacy_clinical_ner.pipelines import load_pipeline
-    from spacy_clinical_ner.tokenization import blank_pipeline
+    from spacy_clinical_ner.pipelines import pipeline_or_blank
 
     drawing = output is not None and plots
     if drawing:
         from spacy_clinical_ner.evaluation import plots as draw
 
         draw.require_plots("matplotlib", *(["wordcloud"] if word_cloud else []))
-    if pipeline is not None:
-        nlp = load_pipeline(pipeline)
-    else:
-        try:
-            nlp = blank_pipeline(lang)
-        except ImportError:
-            raise ClinicalNerError(f"stats: spaCy knows no language {lang!r} (--lang es, en, zh, ...)") from None
-
+    nlp = pipeline_or_blank(pipeline, lang)
     total = len(list_notes(brat_dir))
     hidden = not sys.stderr.isatty()
     documents = tqdm(read_folder(brat_dir), total=total, desc="stats", unit="note", disable=hidden)
