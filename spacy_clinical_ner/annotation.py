@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter, deque
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Deque, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from spacy.attrs import IS_SPACE
 from spacy.language import Language
@@ -105,7 +106,7 @@ def annotate_notes(
     n_process, batch_size: as for `nlp.pipe`. As many notes as this takes are in memory, never all of them.
     given_entities: take the mentions from the .ann beside each note instead of finding any. All of its lines are kept
         but for relations and what is said about them, and those that the pipeline finds are added. Components that
-        write `doc.ents` or `doc.spans` do not run.
+        write `doc.ents` or `doc.spans` do not run, or, if they find relations as well, leave the mentions as they are.
     progress: show a progress bar on stderr.
 
     A note that cannot be read, on which the pipeline fails or whose labels BRAT cannot hold ends up in `failures`; all
@@ -113,8 +114,8 @@ def annotate_notes(
     """
     summary = AnnotationSummary()
     start = time.perf_counter()
-    disable = entity_finders(nlp) if given_entities else []
-    with tqdm(total=len(jobs), unit="note", disable=not progress) as bar, nlp.select_pipes(disable=disable):
+    prepared = given_mentions(nlp) if given_entities else nullcontext()
+    with tqdm(total=len(jobs), unit="note", disable=not progress) as bar, prepared:
         notes = _GivenNotes(nlp, spans_key) if given_entities else _Notes(nlp)
         for job, result in _run(notes, iter(jobs), n_process, batch_size):
             if not isinstance(result, InputError):
@@ -144,9 +145,23 @@ def _written(document: BratDocument, job: Job) -> Optional[InputError]:
     return None
 
 
-def entity_finders(nlp: Language) -> List[str]:
-    """The enabled components that say that they write `doc.ents` or `doc.spans`."""
-    return [name for name in nlp.pipe_names if {"doc.ents", "doc.spans"} & set(nlp.get_pipe_meta(name).assigns)]
+@contextmanager
+def given_mentions(nlp: Language) -> Iterator[None]:
+    """For the time of the block, no component that says so in its meta writes `doc.ents` or `doc.spans`.
+
+    Those that find relations as well (`joint_extractor`) run with `entities = "given"`, the others do not run.
+    """
+    finders = [name for name in nlp.pipe_names if {"doc.ents", "doc.spans"} & set(nlp.get_pipe_meta(name).assigns)]
+    joint: Dict[str, Any] = {name: nlp.get_pipe(name) for name in finders if hasattr(nlp.get_pipe(name), "entities")}
+    before = {name: pipe.entities for name, pipe in joint.items()}
+    with nlp.select_pipes(disable=[name for name in finders if name not in joint]):
+        try:
+            for pipe in joint.values():
+                pipe.entities = "given"
+            yield
+        finally:
+            for name, entities in before.items():
+                joint[name].entities = entities
 
 
 class _Notes:

@@ -34,8 +34,8 @@ class LazyTorchShim(PyTorchShim):
             raise ValueError("the model has no labels yet: call initialize, or load a trained pipeline")
         return self._model
 
-    def build(self, **sizes: int) -> nn.Module:
-        """Build a fresh module with these sizes on the device of the current ops."""
+    def build(self, **sizes: Any) -> nn.Module:
+        """Build a fresh module with these sizes (plain values, stored with it) on the device of the current ops."""
         self.cfg = dict(sizes)
         self._model = self._build(**sizes).to(get_torch_default_device())
         return self._model

@@ -46,7 +46,7 @@ def annotate(
     are written.
 
     With --given-entities every line of the .ann beside a note is copied but for relations (R): those that the pipeline
-    finds take their place. Components that find entities do not run.
+    finds take their place. Components that find entities do not run; a joint_extractor uses the given ones.
     """
     from wasabi import msg
 

@@ -180,6 +180,11 @@ class RelationClassifier(LabelledPipe):
         }
 
     @property
+    def relation_labels(self) -> Tuple[str, ...]:
+        """The same as `labels`; a joint extractor has labels of entities besides."""
+        return self.labels
+
+    @property
     def threshold(self) -> float:
         """The least probability of a relation that is written: as set, else as tuned, else 0.5."""
         for value in (self._threshold, self.cfg["threshold"]):

@@ -1,14 +1,45 @@
 """The probability from which on a relation is worth writing: tuned for F on documents that were not trained on."""
 
-from typing import Callable, Iterable, List, NamedTuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Tuple,
+    runtime_checkable,
+)
 
 import numpy as np
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import registry
 
-from spacy_clinical_ner.relations.component import RelationClassifier
+from spacy_clinical_ner.relations.decoding import ScoredPairs
 from spacy_clinical_ner.relations.gold import gold_on_predicted, targets
+
+
+@runtime_checkable
+class PairScorer(Protocol):
+    """A component that scores candidate pairs of the mentions in `doc.ents` or `doc.spans[spans_key]`."""
+
+    cfg: Dict[str, Any]
+    spans_key: Optional[str]
+    multi_label: bool
+
+    @property
+    def relation_labels(self) -> Tuple[str, ...]: ...
+
+    @property
+    def symmetric(self) -> FrozenSet[str]: ...
+
+    def score_pairs(self, docs: Sequence[Doc]) -> List[ScoredPairs]: ...
 
 
 class TunedThreshold(NamedTuple):
@@ -18,7 +49,7 @@ class TunedThreshold(NamedTuple):
     f: float
 
 
-def best_threshold(component: RelationClassifier, examples: Iterable[Example]) -> TunedThreshold:
+def best_threshold(component: PairScorer, examples: Iterable[Example]) -> TunedThreshold:
     """The threshold of the highest micro F, over all thresholds that make a difference.
 
     Relations are looked for between the mentions of the predicted Docs. Halfway between the probabilities around the
@@ -31,7 +62,7 @@ def best_threshold(component: RelationClassifier, examples: Iterable[Example]) -
     for example, scored in zip(examples, component.score_pairs([example.predicted for example in examples])):
         gold = gold_on_predicted(example, component.spans_key, component.symmetric)
         gold_total += len(gold.relations) + gold.lost
-        hits, _ = targets(scored.mentions, scored.pairs, gold.relations, component.labels)
+        hits, _ = targets(scored.mentions, scored.pairs, gold.relations, component.relation_labels)
         probabilities = scored.probabilities
         if not component.multi_label and len(probabilities):
             best = probabilities.argmax(axis=1)[:, None]
@@ -60,19 +91,22 @@ def make_threshold_tuner(
 
     corpus: a reader, most often `${corpora.dev}`; with gold mentions on the predicted Docs unless components before
         this one find them.
-    component: name of the relation classifier. A `threshold` that is set in its config goes before the tuned one.
+    component: name of the relation classifier or joint extractor. A `threshold` that is set in its config goes before
+        the tuned one. A joint extractor that predicts entities is tuned on those.
     """
 
     def tune(nlp: Language) -> Language:
         pipe = nlp.get_pipe(component)
-        if not isinstance(pipe, RelationClassifier):
-            raise ValueError(f"TuneRelationThreshold: '{component}' is not a relation_classifier")
+        if not isinstance(pipe, PairScorer):
+            raise ValueError(f"TuneRelationThreshold: '{component}' is no relation_classifier and no joint_extractor")
         examples = list(corpus(nlp))
         docs = [example.predicted for example in examples]
         for name, earlier in nlp.pipeline:
             if name == component:
                 break
             docs = [earlier(doc) for doc in docs]
+        if getattr(pipe, "entities", "given") == "predicted":
+            docs = [nlp.get_pipe(component)(doc) for doc in docs]
         for example, doc in zip(examples, docs):
             example.predicted = doc
         pipe.cfg["threshold"] = best_threshold(pipe, examples).threshold

@@ -64,9 +64,7 @@ def test_relatives_of_bert(model):
             torch.testing.assert_close(encoder.entities(hidden, mask)[mask], expected[mask], atol=1e-5, rtol=1e-5)
             for form in MASKS:
                 expected = whole_sequence(encoder, hidden, mask, pairs, form)
-                torch.testing.assert_close(
-                    encoder.pairs(hidden, mask, pairs, form), expected, atol=1e-5, rtol=1e-5
-                )
+                torch.testing.assert_close(encoder.pairs(hidden, mask, pairs, form), expected, atol=1e-5, rtol=1e-5)
 
 
 def one_pair() -> tuple:

@@ -1,0 +1,380 @@
+import pickle
+
+import numpy as np
+import pytest
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin, Span
+from spacy.util import registry
+
+from spacy_clinical_ner.annotation import given_mentions
+from spacy_clinical_ner.joint.architectures import network
+from spacy_clinical_ner.layers.focused_attention import MASKS
+from spacy_clinical_ner.relations.candidates import CandidatePairs
+from spacy_clinical_ner.relations.threshold import best_threshold
+from spacy_clinical_ner.tokenization import blank_pipeline
+from tests.joint.pipelines import TINY, everything, joint_pipeline, model_config
+from tests.relations.pipelines import given, make_docs, make_examples, train, triples
+from tests.tagging.pipelines import ents
+
+
+@pytest.fixture(scope="module")
+def trained() -> Language:
+    nlp = joint_pipeline()
+    train(nlp, make_examples(make_docs(nlp), mentions=False), steps=70, learn_rate=0.005)
+    return nlp
+
+
+@pytest.fixture()
+def pipe(trained):
+    return trained.get_pipe("joint_extractor")
+
+
+def blank_copy(doc: Doc) -> Doc:
+    return make_examples([doc], mentions=False)[0].predicted
+
+
+def check_learned(nlp: Language, docs: list, entities: float = 1.0) -> None:
+    scores = nlp.evaluate(make_examples(docs, mentions=False))
+    assert (scores["ents_f"], scores["rel_micro_f"], scores["rel_candidate_recall"]) == (entities, 1.0, 1.0)
+    for doc in docs:
+        found = nlp(blank_copy(doc))
+        assert ents(found) == ents(doc) and triples(found) == triples(doc)
+
+
+def test_learns_ten_documents_by_heart(trained):
+    check_learned(trained, make_docs(trained))
+
+
+def test_learns_them_under_the_other_mask_and_over_windows():
+    """Eq. 13, and windows much shorter than the notes."""
+    nlp = joint_pipeline(model=model_config(mask="eq13", window=24, overlap=5))
+    docs = make_docs(nlp)
+    train(nlp, make_examples(docs, mentions=False), steps=100, learn_rate=0.005)
+    assert sum(len(doc) > 22 for doc in docs) > 3
+    check_learned(nlp, docs)
+
+
+def test_relations_between_mentions_that_overlap():
+    nlp = joint_pipeline(entities="given", spans_key="sc", entity_weight=0.0)
+    docs = make_docs(nlp, spans_key="sc")
+    train(nlp, make_examples(docs), steps=100, learn_rate=0.005)
+    assert nlp.evaluate(make_examples(docs))["rel_micro_f"] == 1.0
+    assert any(r.head.start == r.tail.start for doc in docs for r in doc._.relations)
+    assert all(triples(nlp(given(doc))) == triples(doc) for doc in docs)
+
+
+@pytest.mark.parametrize("task", ["entities", "relations"])
+def test_one_task_alone_leaves_the_other_frozen(task):
+    weights = {"entity_weight": float(task == "entities"), "relation_weight": float(task == "relations")}
+    nlp = joint_pipeline(**weights)
+    docs = make_docs(nlp)
+    optimizer = nlp.initialize(lambda: make_examples(docs, mentions=False))
+    module = network(nlp.get_pipe("joint_extractor").model)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    for _ in range(3):
+        assert nlp.update(make_examples(docs, mentions=False), sgd=optimizer)["joint_extractor"] > 0
+    moved = {name.split(".")[0] for name, value in module.state_dict().items() if not value.equal(before[name])}
+    heads = {"entities": {"emission", "crf"}, "relations": {"hidden", "output", "pair_types"}}
+    assert moved == {"encoder", *heads[task]}
+    doc = nlp(given(docs[0]))
+    if task == "entities":
+        assert "spacy_clinical_ner.relations" not in doc.user_data
+    else:
+        assert ents(doc) == ents(docs[0])
+
+
+def test_gradients_of_both_losses_reach_the_shared_encoder():
+    nlp = joint_pipeline()
+    docs = make_docs(nlp)
+    nlp.initialize(lambda: make_examples(docs, mentions=False))
+    pipe = nlp.get_pipe("joint_extractor")
+    module = network(pipe.model)
+    shared = module.encoder.layers[0].attention.self.query.weight
+    gradients = []
+    for weights in ((1.0, 0.0), (0.0, 1.0), (1.0, 1.0)):
+        pipe.entity_weight, pipe.relation_weight = weights
+        module.zero_grad()
+        pipe.update(make_examples(docs, mentions=False))
+        gradients.append(shared.grad.clone())
+        assert gradients[-1].abs().sum() > 0
+    # The loss is the sum, and so is its gradient.
+    np.testing.assert_allclose(gradients[2], gradients[0] + gradients[1], atol=1e-6)
+
+
+def test_confidence_and_scores_are_probabilities_and_survive(trained):
+    doc = trained(blank_copy(make_docs(trained)[0]))
+    assert doc.ents and doc._.relations
+    assert all(0.5 < span._.confidence <= 1 for span in doc.ents)
+    assert all(0.5 <= relation.score <= 1 for relation in doc._.relations)
+    copy = next(DocBin(store_user_data=True, docs=[doc]).get_docs(trained.vocab))
+    assert everything(copy) == everything(doc)
+
+
+def test_entity_threshold(trained, pipe):
+    doc = make_docs(trained, seed=9)[0]
+    confidence = sorted(span._.confidence for span in trained(blank_copy(doc)).ents)
+    pipe.entity_threshold = (confidence[0] + confidence[1]) / 2
+    kept = trained(blank_copy(doc)).ents
+    pipe.entity_threshold = 0.0
+    assert sorted(span._.confidence for span in kept) == confidence[1:]
+
+
+@pytest.mark.parametrize("how", ["disk", "bytes", "pickle", "config"])
+def test_round_trip_gives_equal_predictions(trained, how, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    if how == "disk":
+        trained.to_disk(tmp_path)
+        other = spacy.load(tmp_path)
+    elif how == "bytes":
+        other = spacy.blank("es").from_config(trained.config).from_bytes(trained.to_bytes())
+    elif how == "pickle":
+        other = pickle.loads(pickle.dumps(trained))
+    else:
+        config = trained.config.from_str(trained.config.to_str())
+        other = spacy.util.load_model_from_config(config, auto_fill=False, validate=True)
+        other.from_bytes(trained.to_bytes())
+    one, two = trained.get_pipe("joint_extractor"), other.get_pipe("joint_extractor")
+    assert (one.cfg, one.label_data, one.entities) == (two.cfg, two.label_data, two.entities)
+    for doc in make_docs(trained, seed=5):
+        assert everything(trained(blank_copy(doc))) == everything(other(blank_copy(doc)))
+
+
+def test_default_config_is_complete():
+    nlp = blank_pipeline("en")
+    nlp.add_pipe("joint_extractor")
+    again = spacy.util.load_model_from_config(nlp.config.from_str(nlp.config.to_str()), auto_fill=False)
+    pipe = again.get_pipe("joint_extractor")
+    assert (pipe.entities, pipe.threshold) == ("predicted", 0.5)
+    with pytest.raises(ValueError, match="call initialize"):
+        again("fever")
+
+
+@pytest.mark.parametrize("text", ["", "a", " ", "\n\n\t ", "\u2028", "\ufeff", "😀", " " * 500, "x" * 3000])
+def test_survives_tiny_and_odd_notes(trained, text):
+    doc = trained(text)
+    assert doc.text == text and isinstance(doc._.relations, list)
+    whole = make_docs(trained)[0]
+    alone = triples(trained(blank_copy(whole)))
+    docs = [trained.make_doc(text), blank_copy(whole), trained.make_doc("")]
+    assert [triples(each) for each in trained.pipe(docs)][1:] == [alone, set()]
+
+
+def test_training_survives_tiny_notes():
+    nlp = joint_pipeline()
+    docs = make_docs(nlp, 3)
+    for text in ("", "a", " \n", " " * 300):
+        doc = nlp.make_doc(text)
+        doc.set_ents([])
+        doc._.relations = []
+        docs.append(doc)
+    assert train(nlp, make_examples(docs, mentions=False), steps=2)["joint_extractor"] > 0
+    assert nlp.update(make_examples(docs[3:4]))["joint_extractor"] == 0
+
+
+def test_white_space_and_long_words_have_tokens_of_their_own_in_every_window(trained, pipe):
+    """Long runs of white space are where encoders lose word pieces; each token has its emissions all the same."""
+    words = [*["\n", " "] * 150, "tumor", "en", "pulmón", *["\t"] * 150, "y" * 4000, "carcinoma"]
+    doc = Doc(trained.vocab, words=words)
+    seen = []
+
+    def choose(emissions):
+        seen.extend(emissions)
+        return []
+
+    pipe.model.predict(type("X", (), {"docs": [doc], "choose": staticmethod(choose)}))
+    assert seen[0].shape == (len(words), 4 * 3 + 1) and np.isfinite(seen[0]).all()
+    assert len({row.tobytes() for row in seen[0][300:303]}) == 3
+
+
+def test_a_reference_that_says_nothing_teaches_nothing(trained, pipe):
+    silent, only_entities = make_docs(trained, 2)
+    bare = blank_copy(silent)
+    assert pipe.update(make_examples([bare]))["joint_extractor"] == 0
+    only_entities.user_data.clear()
+    groups, gold = pipe._training_pairs(make_examples([only_entities]))
+    assert (groups, len(gold)) == ([], 0)
+    assert pipe.update(make_examples([only_entities]))["joint_extractor"] > 0
+
+
+def test_given_entities(trained, pipe):
+    doc = given(make_docs(trained)[0])
+    doc.set_ents(doc.ents[:-1])
+    kept = ents(doc)
+    with given_mentions(trained):
+        assert pipe.entities == "given"
+        found = trained(doc)
+    assert pipe.entities == "predicted"
+    assert ents(found) == kept
+    assert {span for r in triples(found) for span in r[1:]} <= set(kept)
+    doc.set_ents([Span(doc, span.start, span.end, label="NEW") for span in doc.ents])
+    with given_mentions(trained):
+        assert trained(doc)._.relations == []
+    assert ents(trained(doc)) == ents(trained(given(make_docs(trained)[0])))
+
+
+def test_batches_and_budgets_change_nothing(trained, pipe):
+    docs = make_docs(trained, 12, seed=7)
+    alone = [pipe.score_pairs([given(doc)])[0].probabilities for doc in docs]
+    budget = pipe.model.attrs["max_batch_pieces"]
+    for pieces in (budget, 30):
+        pipe.model.attrs["max_batch_pieces"] = pieces
+        together = [scored.probabilities for scored in pipe.score_pairs([given(doc) for doc in docs])]
+        for one, other in zip(alone, together):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+    pipe.model.attrs["max_batch_pieces"] = budget
+    assert sum(map(len, alone)) > 100
+
+
+def test_pairs_are_scored_as_in_a_window_of_their_own(trained, pipe):
+    """A pair across the cores of two windows is found as well as one within."""
+    doc = make_docs(trained)[0]
+    filler = ["y"] * 200
+    words = [token.text for token in doc]
+    long = Doc(trained.vocab, words=[*filler, *words, *filler])
+    shift = len(filler)
+    long.set_ents([Span(long, span.start + shift, span.end + shift, label=span.label_) for span in doc.ents])
+    (scored,) = pipe.score_pairs([long])
+    (alone,) = pipe.score_pairs([given(doc)])
+    assert len(scored.pairs.head) == len(alone.pairs.head)
+    assert np.isfinite(scored.probabilities).all()
+
+
+def test_n_process(trained):
+    docs = make_docs(trained, 6, seed=4)
+    alone = [everything(trained(blank_copy(doc))) for doc in docs]
+    assert any(relations for _, relations in alone)
+    found = [everything(doc) for doc in trained.pipe([blank_copy(doc) for doc in docs], n_process=2)]
+    for (one_ents, one), (two_ents, two) in zip(alone, found):
+        assert [each[:3] for each in one_ents] == [each[:3] for each in two_ents]
+        assert [each[:3] for each in one] == [each[:3] for each in two]
+    with given_mentions(trained):
+        together = list(trained.pipe([given(doc) for doc in docs], n_process=2))
+        assert [ents(doc) for doc in together] == [ents(doc) for doc in docs]
+        assert [triples(doc) for doc in together] == [triples(trained(given(doc))) for doc in docs]
+
+
+def test_labels_added_late(trained, pipe):
+    assert pipe.labels == ("GRADE", "SITE", "TUMOUR") and pipe.relation_labels == ("MODIFY", "SAME")
+    assert pipe.add_label("SITE") == 0
+    with pytest.raises(ValueError, match="Initialize the pipeline again"):
+        pipe.add_label("NEW")
+    (doc,) = make_docs(blank_pipeline("es"), 1)
+    doc._.relations = [doc._.relations[0]._replace(label="NEW")]
+    with pytest.raises(ValueError, match="relation label"):
+        pipe.update(make_examples([doc]))
+    doc.set_ents([Span(doc, 0, 1, label="NEW")])
+    doc._.relations = []
+    with pytest.raises(ValueError, match="cannot train on the label"):
+        pipe.update(make_examples([doc]))
+    fresh = joint_pipeline()
+    assert fresh.get_pipe("joint_extractor").add_label("RARE") == 1
+    fresh.initialize(lambda: make_examples(make_docs(fresh)))
+    assert fresh.get_pipe("joint_extractor").labels == ("RARE", "GRADE", "SITE", "TUMOUR")
+
+
+def test_no_relation_at_all():
+    nlp = joint_pipeline()
+    docs = make_docs(nlp, 2)
+    for doc in docs:
+        doc._.relations = []
+    with pytest.raises(ValueError, match="no relation labels"):
+        nlp.initialize(lambda: make_examples(docs))
+    only = joint_pipeline(relation_weight=0.0)
+    assert train(only, make_examples(docs, mentions=False), steps=1)["joint_extractor"] > 0
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"threshold": 1.5},
+        {"entity_threshold": -0.1},
+        {"keep_negatives": 0.0},
+        {"entities": "gold"},
+        {"entity_weight": -1.0},
+        {"entity_weight": 0.0, "relation_weight": 0.0},
+    ],
+    ids=lambda s: next(iter(s)),
+)
+def test_bad_settings(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        joint_pipeline(**setting)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task_layers": 4}, "from 1 to the encoder's 3 layers"),
+        ({"mask": "eq15"}, "unknown mask"),
+        ({"window": 12}, "no room for an overlap"),
+        ({"encoder": {**TINY, "heads": 5}}, "must divide its width"),
+    ],
+)
+def test_bad_models(settings, message):
+    with pytest.raises(ValueError, match=message):
+        nlp = joint_pipeline(model=model_config(**settings))
+        nlp.initialize(lambda: make_examples(make_docs(nlp)))
+
+
+def test_same_seed_same_weights():
+    runs = []
+    for _ in range(2):
+        encoder = {**TINY, "dropout": 0.1}
+        nlp = joint_pipeline(3, model=model_config(dropout=0.3, encoder=encoder), keep_negatives=0.5)
+        train(nlp, make_examples(make_docs(nlp)), steps=3)
+        runs.append(nlp.get_pipe("joint_extractor").score_pairs([given(make_docs(nlp)[0])])[0].probabilities)
+    assert np.array_equal(*runs)
+
+
+def test_negatives_are_drawn_and_positives_kept():
+    nlp = joint_pipeline(keep_negatives=0.2)
+    docs = make_docs(nlp)
+    nlp.initialize(lambda: make_examples(docs))
+    pipe = nlp.get_pipe("joint_extractor")
+    pipe.keep_negatives = 1.0
+    total = len(pipe._training_pairs(make_examples(docs))[1])
+    pipe.keep_negatives = 0.2
+    positive = sum(len(doc._.relations) for doc in docs)
+    draws = []
+    for _ in range(2):
+        groups, gold = pipe._training_pairs(make_examples(docs))
+        assert len(gold) == sum(len(group.pairs.head) for group in groups)
+        assert gold.sum() == positive
+        assert 0.1 < (len(gold) - positive) / (total - positive) < 0.3
+        draws.append([group.pairs.head.tolist() for group in groups])
+    assert draws[0] != draws[1]
+
+
+def test_threshold_is_tuned_end_to_end_or_between_given_entities(trained, pipe):
+    docs = make_docs(trained, 6, seed=11)
+    tune = registry.callbacks.get("spacy-clinical-ner.TuneRelationThreshold.v1")(
+        lambda nlp: make_examples(docs, mentions=False), component="joint_extractor"
+    )
+    tune(trained)
+    found = [trained(blank_copy(doc)) for doc in docs]
+    examples = make_examples(docs, mentions=False)
+    for example, doc in zip(examples, found):
+        example.predicted = doc
+    assert pipe.threshold == best_threshold(pipe, examples).threshold
+    tuned = trained.evaluate(make_examples(docs, mentions=False))["rel_micro_f"]
+    pipe.cfg["threshold"] = None
+    assert tuned >= trained.evaluate(make_examples(docs, mentions=False))["rel_micro_f"] > 0
+
+
+@pytest.mark.parametrize("form", MASKS)
+def test_types_and_order_tell_pairs_apart(form):
+    """Without them both orders of a pair look the same to [CLS]."""
+    for pair_types in (True, False):
+        nlp = joint_pipeline(model=model_config(pair_types=pair_types, mask=form))
+        nlp.get_pipe("joint_extractor").candidates = CandidatePairs()
+        docs = make_docs(nlp)
+        nlp.initialize(lambda docs=docs: make_examples(docs))
+        pipe = nlp.get_pipe("joint_extractor")
+        module = network(pipe.model)
+        if pair_types:
+            module.pair_types.weight.data.normal_()
+        (scored,) = pipe.score_pairs([given(docs[0])])
+        rows = {pair: row for pair, row in zip(zip(*(each.tolist() for each in scored.pairs)), scored.probabilities)}
+        both = [(rows[pair], rows[pair[::-1]]) for pair in rows if pair[::-1] in rows]
+        assert both
+        assert all(np.allclose(one, other, atol=1e-6) != pair_types for one, other in both)
