@@ -23,6 +23,7 @@ TRAINED = {
     "maccrobat_charcnn": "maccrobat",
     "diabetes_zh": "diabetes",
     "diabetes_zh_trf": "diabetes",
+    "coronary": "coronary",
     "ccks2019_bilstm": "ccks2019",
     "ccks2019_idcnn": "ccks2019",
     "ccks2019_idcnn_mha": "ccks2019",
@@ -48,7 +49,8 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict:
     records = tmp_path_factory.mktemp("ccks2019") / "dev"
     import_records([SAMPLE / "ccks2019/dev.json"], records)
-    return {"ccks2019": records, **{name: SAMPLE / name / "dev" for name in ("cantemist", "maccrobat", "diabetes")}}
+    others = ("cantemist", "maccrobat", "diabetes", "coronary")
+    return {"ccks2019": records, **{name: SAMPLE / name / "dev" for name in others}}
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -7,7 +7,7 @@ Doc showed of it. What is missing from the Doc later has been deleted; what is t
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from spacy.language import Language
 from spacy.tokens import Doc, Span
@@ -161,9 +161,9 @@ def from_doc(doc: Doc, *, spans_key: str = "sc", name: Optional[str] = None, con
     )
 
 
-def without_relations(document: BratDocument) -> BratDocument:
-    """The document without its R lines and whatever is said about them."""
-    return _without_dangling(document, document.entities, [])
+def without_relations(document: BratDocument, keep: Sequence[RelationLine] = ()) -> BratDocument:
+    """The document without its R lines, but for those to keep, and whatever is said about them."""
+    return _without_dangling(document, document.entities, list(keep))
 
 
 class _Row(NamedTuple):

@@ -21,7 +21,7 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from spacy_clinical_ner.cli import annotate, calibrate, convert, evaluate, import_ccks, stats, vectors
+    from spacy_clinical_ner.cli import annotate, calibrate, convert, evaluate, import_ccks, masks, stats, vectors
 
     app.command("convert")(convert.convert)
     app.command("import-ccks")(import_ccks.import_ccks)
@@ -30,6 +30,7 @@ def _register() -> None:
     app.command("annotate")(annotate.annotate)
     app.command("evaluate")(evaluate.evaluate)
     app.command("calibrate")(calibrate.calibrate)
+    app.command("masks")(masks.masks)
 
 
 def main() -> None:

@@ -25,13 +25,14 @@ PACKAGES = {
     "diabetes_zh": "zh_diabetes_ner",
     "ccks2019": "zh_ccks2019_ner",
     "maccrobat_relations": "en_maccrobat_relations",
+    "coronary": "zh_coronary_joint",
 }
 CORPORA = {
     "cantemist_label_attention": "cantemist",
     "maccrobat_charcnn": "maccrobat",
     "maccrobat_relations": "maccrobat",
 }
-WITHOUT_VECTORS = {"diabetes_zh", "ccks2019", "maccrobat_relations"}
+WITHOUT_VECTORS = {"diabetes_zh", "ccks2019", "maccrobat_relations", "coronary"}
 
 
 @pytest.fixture(scope="module")
