@@ -30,6 +30,9 @@ class TableName(str, Enum):
     CCKS_5 = "ccks-5"
     CCKS_HEADS = "ccks-heads"
     DIABETES = "diabetes"
+    JOINT_4 = "joint-4"
+    JOINT_5 = "joint-5"
+    JOINT_6 = "joint-6"
 
 
 @app.command()
@@ -87,7 +90,9 @@ def papers(
 
     Tables: cantemist-2 (layers and sizes of label attention), cantemist-3 (look-up, softmax, CRF, label attention),
     maccrobat-1 (char-CNN-BiLSTM-CRF, transformers), ccks-2 (BiLSTM, IDCNN, IDCNN with attention), ccks-5
-    (optimizers), ccks-heads (heads of the attention), diabetes (BiLSTM over characters and BERT).
+    (optimizers), ccks-heads (heads of the attention), diabetes (BiLSTM over characters and BERT), joint-4 (entities and
+    relations trained apart and together), joint-5 (layers and masks of focused attention), joint-6 (relations of gold
+    and of predicted entities).
 
     Example: python benchmarks/papers.py --table cantemist-2 --table cantemist-3 --corpus ../shared/data/cantemist
 
@@ -98,6 +103,8 @@ def papers(
     Example: python benchmarks/papers.py --table ccks-2 --lang en --corpus ../shared/data/maccrobat --max-steps 2000
 
     Example: python benchmarks/papers.py --table diabetes --corpus assets/sample/diabetes --max-steps 20
+
+    Example: python benchmarks/papers.py --table joint-4 --table joint-5 --table joint-6 --corpus assets/sample/coronary
     """
     from papers_report import console_report, recorded_line, write_report
     from papers_run import WORK, Setting, find_parts, run_table

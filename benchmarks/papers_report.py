@@ -20,6 +20,8 @@ def _share(value: Optional[float]) -> str:
 
 def cells(outcome: Mapping[str, Any]) -> Tuple[List[str], List[List[str]]]:
     """Header and rows. Seconds of an epoch are by the clock, and in brackets of CPU time."""
+    if outcome["table"].relations:
+        return _joint_cells(outcome)
     tokens = outcome["table"].tokens
     header = ["row", "paper P", "R", "F", "our strict micro F [95% CI]", "P", "R"]
     if tokens:
@@ -29,6 +31,25 @@ def cells(outcome: Mapping[str, Any]) -> Tuple[List[str], List[List[str]]]:
     for row in outcome["rows"]:
         line = [row["name"], *(_share(row["paper"][key]) for key in "prf")]
         rows.append(line + _ours(row["result"], tokens))
+    return header, rows
+
+
+def _joint_cells(outcome: Mapping[str, Any]) -> Tuple[List[str], List[List[str]]]:
+    header = ["row", "paper entities F", "relations F", "our entities F [95% CI]", "relations, gold entities"]
+    header += ["P", "R", "relations, end to end", "s an epoch (CPU s)", "epochs", "training, min"]
+    rows = []
+    for row in outcome["rows"]:
+        line = [row["name"], _share(row["paper"]["f"]), _share(row["paper_relations"]["f"])]
+        result = row["result"]
+        if result is None:
+            rows.append([*line, *[NOTHING] * (len(header) - len(line))])
+            continue
+        found = result["relations"]
+        gold, whole = found["gold"], found["end_to_end"]
+        line.append(show_f(result["scores"]) if found["entities"] else NOTHING)
+        line += [show_f(gold), f"{gold['p']:.4f}", f"{gold['r']:.4f}"] if gold else [NOTHING] * 3
+        line.append(show_f(whole) if whole else NOTHING)
+        rows.append(line + _ours(result, False)[3:])
     return header, rows
 
 
@@ -82,14 +103,44 @@ def recorded_line(outcome: Mapping[str, Any]) -> str:
             continue
         scores, epochs = result["scores"], result["epochs"]
         line = f"{row['name']}: F {show_f(scores)}, P {scores['p']:.4f}, R {scores['r']:.4f}"
+        if outcome["table"].relations:
+            line = f"{row['name']}: " + _joint_figures(result)
         if outcome["table"].tokens:
             line += f", token-level weighted F {show_f(result['tokens'])}"
         if epochs is not None:
             line += f", {epochs['seconds']:.1f} s an epoch ({epochs['cpu_seconds']:.1f} CPU s)"
         figures = {key.upper(): value for key, value in row["paper"].items() if value is not None}
+        if row.get("paper_relations", {}).get("f") is not None:
+            figures["relations F"] = row["paper_relations"]["f"]
         known = ", ".join(f"{key} {_share(value)}" for key, value in figures.items())
         parts.append(f"{line} (paper: {known or NOTHING}; trained at {result['commit']})")
     return "; ".join(parts)
+
+
+def _joint_figures(result: Mapping[str, Any]) -> str:
+    found = result["relations"]
+    parts = [f"entities F {show_f(result['scores'])}"] if found["entities"] else []
+    for name, key in (("gold entities", "gold"), ("end to end", "end_to_end")):
+        if found[key]:
+            parts.append(f"relations, {name}, F {show_f(found[key])}")
+    return ", ".join(parts)
+
+
+def _plotted(outcome: Mapping[str, Any]) -> List[Mapping[str, Any]]:
+    """The rows of the plot: of a joint table, one for each figure of a row."""
+    if not outcome["table"].relations:
+        return list(outcome["rows"])
+    rows: List[Mapping[str, Any]] = []
+    nothing = {"f": None}
+    for row in outcome["rows"]:
+        result = row["result"]
+        found = result["relations"] if result else {"entities": False, "gold": None, "end_to_end": None}
+        figures = [("entities", row["paper"], result["scores"] if found["entities"] else None)]
+        figures += [("relations, gold", nothing, found["gold"]), ("end to end", nothing, found["end_to_end"])]
+        for name, paper, scores in figures:
+            if scores is not None:
+                rows.append({"name": f"{row['name']}: {name}", "paper": paper, "result": {"scores": scores}})
+    return rows
 
 
 def write_report(outcome: Mapping[str, Any], folder: Path) -> Tuple[Path, Path]:
@@ -97,7 +148,7 @@ def write_report(outcome: Mapping[str, Any], folder: Path) -> Tuple[Path, Path]:
     name = outcome["table"].name
     page, picture = folder / f"{name}.md", folder / f"{name}.png"
     folder.mkdir(parents=True, exist_ok=True)
-    plot(outcome["table"].title, outcome["rows"], picture)
+    plot(outcome["table"].title, _plotted(outcome), picture)
     with replacing(page) as temporary:
         text = markdown_report(outcome) + f"\n![{outcome['table'].title}]({picture.name})\n"
         temporary.write_text(text, encoding="utf8")

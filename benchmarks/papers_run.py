@@ -23,6 +23,7 @@ from tagger_common import (
     read_json,
     run_logged,
     score,
+    score_relations,
     write_json,
 )
 from tagger_corpus import Corpus, Parts, lay_out, make_vectors
@@ -85,7 +86,8 @@ def row_config(row: Row, table: Table, setting: Setting) -> Config:
     """
     config = load_config(row.config, interpolate=False)
     edits: Dict[str, Any] = {**row.edits, "nlp.lang": setting.lang}
-    if setting.lang != "zh" and table.lang == "zh" and not row.needs_encoder:
+    tagger = "crf_ner" in config["components"]
+    if setting.lang != "zh" and table.lang == "zh" and tagger and not row.needs_encoder:
         edits.update({f"components.crf_ner.model.tok2vec.embed.{key}": value for key, value in _WORD_FEATURES.items()})
     if "training" in config:
         steps = setting.steps or table.steps
@@ -199,10 +201,26 @@ def finish_row(row: Row, table: Table, setting: Setting, trainer: Trainer, *, fr
         }
         write_json(folder / "result.json", done)
         typer.echo(f"{name}: F {done['scores']['f']:.4f} after {training['train_seconds'] / 60:.1f} min")
+    if table.relations and "relations" not in done:
+        done["relations"] = _relations(name, config, setting, folder, done)
+        write_json(folder / "result.json", done)
     if table.tokens and "tokens" not in done:
         done["tokens"] = token_scores(setting.parts.test, folder / "predictions")
         write_json(folder / "result.json", done)
     return done
+
+
+def _relations(name: str, config: Config, setting: Setting, folder: Path, done: Mapping[str, Any]) -> Dict[str, Any]:
+    """{"entities": whether they are found, "gold", "end_to_end": scores of relations, None for what is not found}."""
+    component = config["components"]["joint_extractor"]
+    entities, relations = component["entity_weight"] > 0, component["relation_weight"] > 0
+    found: Dict[str, Any] = {"entities": entities, "gold": None, "end_to_end": None}
+    if relations:
+        annotate(name, Path(done["model"]), setting.parts.test, folder, given_entities=True)
+        found["gold"] = score_relations(setting.parts.test, folder / "given")
+        if entities:
+            found["end_to_end"] = score_relations(setting.parts.test, folder / "predictions")
+    return found
 
 
 def run_table(
@@ -238,7 +256,8 @@ def run_table(
             if result is None:
                 skipped[row.name] = "not run yet (--only)"
         paper = {"p": row.paper.p, "r": row.paper.r, "f": row.paper.f}
-        results.append({"name": row.name, "paper": paper, "result": result})
+        relations = {"f": row.paper_relations.f}
+        results.append({"name": row.name, "paper": paper, "paper_relations": relations, "result": result})
     return {
         "table": table,
         "lang": setting.lang,

@@ -28,18 +28,23 @@ class Figures:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table. edits: values by dotted name in the config; a mapping takes the place of a whole section."""
+    """A line of a table. edits: values by dotted name in the config; a mapping takes the place of a whole section.
+
+    paper: what it reports of entities; paper_relations: of relations.
+    """
 
     name: str
     config: Path
     edits: Mapping[str, Any] = field(default_factory=dict)
     paper: Figures = Figures()
+    paper_relations: Figures = Figures()
     needs_encoder: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
     """steps: updates of every row, unless it stops early. tokens: whether the paper may have scored tokens.
+    relations: whether relations are scored beside entities.
 
     remark: what must be known to read the paper's figures beside ours.
     """
@@ -52,6 +57,7 @@ class Table:
     remark: str
     tokens: bool = False
     english_encoder: bool = False
+    relations: bool = False
 
 
 def expand(table: Table, encoders: Sequence[str]) -> Tuple[List[Row], Dict[str, str]]:
@@ -236,4 +242,69 @@ DIABETES = Table(
     "The paper's encoder is bert-base-chinese.",
 )
 
-TABLES = {table.name: table for table in (CANTEMIST_2, CANTEMIST_3, MACCROBAT_1, CCKS_2, CCKS_5, CCKS_HEADS, DIABETES)}
+CORONARY = CONFIGS / "coronary.cfg"
+_JOINT = "components.joint_extractor."
+_JOINT_REMARK = (
+    "The paper (Xue et al. 2019, arXiv 1908.07721) scores on reports of a hospital and encodes with bert-base-chinese; "
+    "ours is a small BERT of six layers without pre-training. Relations are scored between the annotated entities "
+    "(gold) and between those found (end to end)"
+)
+
+
+def _focus(task_layers: int, mask: str, name: Optional[str] = None, **others: Any) -> Row:
+    edits = {f"{_JOINT}model.task_layers": task_layers, f"{_JOINT}model.mask": mask}
+    edits.update({f"{_JOINT}{setting}": value for setting, value in others.items() if setting.endswith("_weight")})
+    papers = {key: value for key, value in others.items() if key.startswith("paper")}
+    return Row(name or f"K={task_layers}, Eq. {mask[2:]}", CORONARY, edits, **papers)
+
+
+JOINT_4 = Table(
+    "joint-4",
+    "Coronary reports, tasks trained apart and together",
+    "zh",
+    1000,
+    (
+        _focus(2, "eq14", "entities alone", relation_weight=0.0),
+        _focus(2, "eq14", "relations alone", entity_weight=0.0),
+        _focus(2, "eq14", "joint", paper=Figures(f=0.9689), paper_relations=Figures(f=0.8851)),
+    ),
+    f"{_JOINT_REMARK}. The paper's figures are those of its abstract, which does not name K and mask; ours are K=2, "
+    "Eq. 14.",
+    relations=True,
+)
+
+JOINT_5 = Table(
+    "joint-5",
+    "Coronary reports, layers and masks of the focused attention",
+    "zh",
+    1000,
+    tuple(_focus(task_layers, mask) for task_layers in (2, 4, 6) for mask in ("eq13", "eq14")),
+    f"{_JOINT_REMARK}.",
+    relations=True,
+)
+
+JOINT_6 = Table(
+    "joint-6",
+    "Coronary reports, relations of gold and of predicted entities",
+    "zh",
+    1000,
+    (_focus(2, "eq13"), _focus(2, "eq14")),
+    f"{_JOINT_REMARK}. Compare the two columns of relations; the rows are those of joint-5.",
+    relations=True,
+)
+
+TABLES = {
+    table.name: table
+    for table in (
+        CANTEMIST_2,
+        CANTEMIST_3,
+        MACCROBAT_1,
+        CCKS_2,
+        CCKS_5,
+        CCKS_HEADS,
+        DIABETES,
+        JOINT_4,
+        JOINT_5,
+        JOINT_6,
+    )
+}

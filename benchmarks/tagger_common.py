@@ -81,10 +81,14 @@ def package_command(*words: Any) -> List[str]:
     return [sys.executable, "-m", "spacy_clinical_ner", *(str(word) for word in words)]
 
 
-def annotate(name: str, model: Path, notes: Path, folder: Path) -> Finished:
-    """Write the mentions that a pipeline finds in `notes` to folder/predictions, in place of what was there."""
-    shutil.rmtree(folder / "predictions", ignore_errors=True)
-    command = package_command("annotate", model, notes, folder / "predictions")
+def annotate(name: str, model: Path, notes: Path, folder: Path, *, given_entities: bool = False) -> Finished:
+    """Write the mentions that a pipeline finds in `notes` to folder/predictions, in place of what was there.
+
+    given_entities: keep the mentions that there are, and write them and the relations found to folder/given.
+    """
+    target = folder / ("given" if given_entities else "predictions")
+    shutil.rmtree(target, ignore_errors=True)
+    command = package_command("annotate", model, notes, target, *["--given-entities"] * given_entities)
     return run_logged(f"{name}: annotate", command, folder / "annotate.log")
 
 
@@ -123,6 +127,13 @@ def score(gold: Path, predicted: Path, *, compare: Optional[Path] = None) -> Dic
     if metrics["comparison"] is not None:
         result["comparison"] = metrics["comparison"]["entities"]["strict"]["micro"]
     return result
+
+
+def score_relations(gold: Path, predicted: Path) -> Dict[str, Any]:
+    """The strict micro scores of the relations in a folder of predictions, directed, with both mentions right."""
+    from spacy_clinical_ner.evaluation import evaluate_folders
+
+    return dict(evaluate_folders(gold, predicted, relations=True)["relations"]["strict"]["micro"])
 
 
 def show_f(scores: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def test_every_row_builds_a_tagger(table, row, tmp_path):
     config = spacy.util.load_config(tmp_path / "row.cfg").interpolate()
     nlp = load_model_from_config(config, auto_fill=True, validate=True)
     assert nlp.lang == table.lang
-    assert nlp.pipe_names[-1] in ("crf_ner", "label_attention_ner", "entity_ruler")
+    assert nlp.pipe_names[-1] in ("crf_ner", "label_attention_ner", "entity_ruler", "joint_extractor")
     if "training" in config:
         training = config["training"]
         assert training["max_steps"] == table.steps
@@ -320,7 +320,7 @@ def test_names_of_the_command_are_those_of_the_tables():
 
     assert [name.value for name in TableName] == list(TABLES)
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
-    assert shown.count("Example: python benchmarks/papers.py") == 5
+    assert shown.count("Example: python benchmarks/papers.py") == 6
     assert all(name in shown for name in TABLES)
 
 
