@@ -110,8 +110,7 @@ def init(
         outputs=model.attrs["outputs"],
     )
     assert isinstance(module, JointNetwork)
-    if parts.weights is not None:
-        module.encoder.model.load_state_dict(parts.weights)
+    module.encoder.model.load_state_dict(parts.weights)
     check_sizes(module.capacity, model.attrs["overlap"])
 
 

@@ -3,14 +3,16 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Protocol
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Protocol
 
+import torch
 from spacy.util import registry
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.layers.focused_attention import check_layout
+from spacy_clinical_ner.layers.joint_network import build_encoder
 from spacy_clinical_ner.layers.word_pieces import SpecialPieces, WordPieces
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -19,12 +21,12 @@ _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 class EncoderParts(NamedTuple):
     """All that it takes to build an encoder again.
 
-    config: JSON of its Hugging Face config. pieces: its word pieces. weights: its state dict, None to start anew.
+    config: JSON of its Hugging Face config. pieces: its word pieces. weights: its state dict.
     """
 
     config: str
     pieces: WordPieces
-    weights: Optional[Dict[str, Tensor]]
+    weights: Dict[str, Tensor]
 
 
 class EncoderSource(Protocol):
@@ -61,7 +63,13 @@ class TinyEncoder(NamedTuple):
             "pad_token_id": 0,
         }
         pieces = WordPieces(tokenizer.to_str(), SpecialPieces(pad=0, unk=1, cls=2, sep=3))
-        return EncoderParts(json.dumps(config), pieces, None)
+        model: Any = build_encoder(json.dumps(config))
+        with torch.no_grad():
+            # What each layer adds to its input starts small, or six layers do not begin to learn (Radford et al. 2019).
+            for layer in model.encoder.layer:
+                for dense in (layer.attention.output.dense, layer.output.dense):
+                    dense.weight.mul_((2 * self.layers) ** -0.5)
+        return EncoderParts(json.dumps(config), pieces, model.state_dict())
 
 
 @registry.misc("spacy-clinical-ner.TinyEncoder.v1")

@@ -160,10 +160,11 @@ class FakeTrainer:
 
     fails = False
 
-    def annotate(self, name, model, notes, folder):
-        (folder / "predictions").mkdir()
+    def annotate(self, name, model, notes, folder, *, given_entities=False):
+        target = folder / ("given" if given_entities else "predictions")
+        target.mkdir()
         for path in notes.glob("*.ann"):
-            (folder / "predictions" / path.name).write_bytes(path.read_bytes())
+            (target / path.name).write_bytes(path.read_bytes())
         return replace_seconds()
 
 
@@ -219,6 +220,33 @@ def test_a_row_that_fails_does_not_stop_the_others(corpus, tmp_path, trainer):
 def test_an_unknown_row_is_named(corpus, tmp_path, trainer):
     with pytest.raises(ClinicalNerError, match="no row 'crff' in cantemist-3; its rows are 'look-up'"):
         run_table(CANTEMIST_3, setting_on(corpus, tmp_path), [], only=["CRFF"], trainer=trainer)
+
+
+def test_joint_tables_score_relations_as_far_as_they_are_trained(corpus, tmp_path, trainer):
+    for path in (corpus / "dev").glob("*.txt"):
+        path.write_text("no tumor", encoding="utf8")
+        ann = "T1\tA 0 2\tno\nT2\tB 3 8\ttumor\nR1\tNegative Arg1:T1 Arg2:T2\n"
+        path.with_suffix(".ann").write_text(ann, encoding="utf8")
+    setting = replace(setting_on(corpus, tmp_path), lang="zh")
+    outcome = run_table(TABLES["joint-4"], setting, [], trainer=trainer)
+    found = {row["name"]: row["result"]["relations"] for row in outcome["rows"]}
+    assert found["entities alone"] == {"entities": True, "gold": None, "end_to_end": None}
+    assert found["relations alone"]["gold"]["f"] == 1.0 and not found["relations alone"]["entities"]
+    assert found["relations alone"]["end_to_end"] is None
+    assert found["joint"]["gold"]["f"] == found["joint"]["end_to_end"]["f"] == 1.0
+    whole = "1.0000 [1.000, 1.000]"
+    lines = markdown_report(outcome).splitlines()
+    speed = "12.3 (11.0) | 1.5 | 1.5 |"
+    assert f"| entities alone | - | - | {whole} | - | - | - | - | {speed}" in lines
+    assert f"| relations alone | - | - | - | {whole} | 1.0000 | 1.0000 | - | {speed}" in lines
+    assert f"| joint | 0.9689 | 0.8851 | {whole} | {whole} | 1.0000 | 1.0000 | {whole} | {speed}" in lines
+    assert f"relations, end to end, F {whole}" in recorded_line(outcome)
+    assert "(paper: F 0.9689, relations F 0.8851;" in recorded_line(outcome)
+    _, picture = write_report(outcome, tmp_path)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    # A row of another table with the same config is not trained again.
+    run_table(TABLES["joint-6"], setting, [], only=["K=2, Eq. 14"], trainer=trainer)
+    assert len(trainer.trained) == 3
 
 
 def test_epoch_figures_leave_out_the_first_step_and_hiccups():
