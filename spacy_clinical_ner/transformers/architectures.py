@@ -9,7 +9,7 @@ from spacy.util import registry
 from spacy_transformers.data_classes import FullTransformerBatch
 from spacy_transformers.layers import TransformerModel as StockTransformerModel
 from spacy_transformers.layers import split_trf_batch, trfs2arrays
-from thinc.api import Model, chain, xp2torch
+from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
 from spacy_clinical_ner.transformers.checks import check_representations
@@ -100,7 +100,7 @@ def Tok2VecTransformer(
         freeze_embeddings,
         freeze_layers,
     )
-    return chain(replace_listener(model), trfs2arrays(pooling, grad_factor))  # type: ignore[arg-type]
+    return chain(replace_listener(model), trfs2arrays(pooling, grad_factor))
 
 
 class WindowTransformer(StockTransformerModel):
@@ -148,18 +148,18 @@ def replace_listener(model: Model) -> Model:
 
 def replace_listener_cfg(transformer: Dict[str, Any], listener: Dict[str, Any]) -> Dict[str, Any]:
     """The config of a tok2vec that stands for a listener and the transformer it listened to."""
-    own = {key: listener[key] for key in ("pooling", "grad_factor") if key in listener}
+    own: Dict[str, Any] = {key: listener[key] for key in ("pooling", "grad_factor") if key in listener}
     return {**transformer, **own, "@architectures": "spacy-clinical-ner.Tok2VecTransformer.v1"}
 
 
-def init(model: Model, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
+def init(model: Any, X: Optional[List[Doc]] = None, Y: Any = None) -> None:
     if model.attrs["has_transformer"]:
         return
     shim = encoder_shim(model)
     shim.load(model.attrs["name"])
     _room(model)
     model.attrs["has_transformer"] = True
-    model.set_dim("nO", shim.module.config.hidden_size)
+    model.set_dim("nO", model.transformer.config.hidden_size)
 
 
 def forward(
@@ -184,7 +184,7 @@ def forward(
 
     def backprop(d_batch: FullTransformerBatch) -> List[Doc]:
         (rows,) = d_batch.model_output.to_tuple()
-        backprop_vectors(xp2torch(rows) if not hasattr(rows, "detach") else rows[0])
+        backprop_vectors(rows[0])
         return docs
 
     return batch, backprop
@@ -209,10 +209,10 @@ def _room(model: Model) -> int:
     shim = encoder_shim(model)
     windows: WordPieceWindows = model.attrs["get_spans"]
     length = min(windows.window, shim.room or windows.window)
-    room = length - shim.special.count
+    room = length - shim.special.size
     if room <= windows.overlap:
         raise ValueError(
-            f"windows of {length} word pieces, of which {shim.special.count} are special ones, cannot overlap by "
+            f"windows of {length} word pieces, of which {shim.special.size} are special ones, cannot overlap by "
             f"{windows.overlap}: choose a longer window or a smaller overlap"
         )
     return room

@@ -14,7 +14,7 @@ from spacy_clinical_ner.errors import ClinicalNerError
 _BRAT = "spacy_clinical_ner.brat"
 
 
-@registry.annotation_setters("spacy-clinical-ner.EveryTokenRepresented.v1")
+@registry.annotation_setters("spacy-clinical-ner.EveryTokenRepresented.v1")  # type: ignore[attr-defined]
 def create_every_token_represented() -> Callable[[List[Doc], FullTransformerBatch], None]:
     """A `set_extra_annotations` for the `transformer` component that sets nothing but looks whether all is there.
 

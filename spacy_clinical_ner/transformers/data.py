@@ -8,13 +8,14 @@ removes) are aligned to the special piece of the window in which they lie.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, List, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from spacy.tokens import Doc
 from spacy_transformers.data_classes import FullTransformerBatch, TransformerData, WordpieceBatch
 from thinc.api import Ops, get_array_module, torch2xp, xp2torch
-from thinc.types import Ragged
+from thinc.types import Ints1d, Ragged
 from torch import Tensor
 from transformers.file_utils import ModelOutput
 
@@ -42,7 +43,11 @@ def align_note(note: NotePieces, windows: Sequence[PieceWindow]) -> Ragged:
     row_of_anchor = np.array([window.core_start for window in windows])[core] + core
     tokens = np.concatenate([note.tokens, alone])
     rows = np.concatenate([row_of_piece, row_of_anchor])[np.argsort(tokens, kind="stable")]
-    return Ragged(rows.astype("int32"), np.bincount(tokens, minlength=len(note.home)).astype("int32"))
+    return _ragged(rows, np.bincount(tokens, minlength=len(note.home)))
+
+
+def _ragged(rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> Ragged:
+    return Ragged(cast(Ints1d, rows.astype("int32")), cast(Ints1d, lengths.astype("int32")))
 
 
 def row_count(windows: Sequence[PieceWindow]) -> int:
@@ -65,8 +70,9 @@ def as_batch(
     by_note: List[List[PieceWindow]] = [[] for _ in notes]
     for window in windows:
         by_note[window.note].append(window)
-    array = torch2xp(vectors, ops=ops)
-    data, aligns = [], []
+    array: Any = torch2xp(vectors, ops=ops)
+    data: List[TransformerData] = []
+    rows, lengths = [], []
     start = 0
     remaining = iter(zip(notes, by_note))
     for doc in docs:
@@ -78,15 +84,14 @@ def as_batch(
         end = start + row_count(its_windows)
         output = ModelOutput(last_hidden_state=array[start:end][None])
         data.append(TransformerData(_wordpieces(note, its_windows, anchor), output, align))
-        aligns.append(Ragged(align.dataXd + start, align.lengths))
+        rows.append(np.asarray(align.dataXd) + start)
+        lengths.append(np.asarray(align.lengths))
         start = end
     return NoteBatch(
         spans=[[doc[:]] if len(doc) else [] for doc in docs],
         wordpieces=_joined([each.wordpieces for each in data if len(each.wordpieces)]),
         model_output=ModelOutput(last_hidden_state=vectors[None]),
-        align=Ragged(
-            np.concatenate([align.dataXd for align in aligns]), np.concatenate([align.lengths for align in aligns])
-        ),
+        align=_ragged(np.concatenate(rows), np.concatenate(lengths)),
         cached_doc_data=data,
     )
 
@@ -98,9 +103,10 @@ def _wordpieces(note: NotePieces, windows: Sequence[PieceWindow], anchor: Tuple[
 
 
 def _joined(parts: Sequence[WordpieceBatch]) -> WordpieceBatch:
-    ids = np.concatenate([part.input_ids[0] for part in parts])
+    ids = np.concatenate([cast(Any, part.input_ids)[0] for part in parts])
     return _one_row(ids, [piece for part in parts for piece in part.strings[0]])
 
 
 def _one_row(ids: Any, strings: List[str]) -> WordpieceBatch:
-    return WordpieceBatch([strings], ids[None], np.ones((1, len(ids)), dtype="float32"), [len(ids)], None)
+    mask: Any = np.ones((1, len(ids)), dtype="float32")
+    return WordpieceBatch([strings], ids[None], mask, [len(ids)], None)

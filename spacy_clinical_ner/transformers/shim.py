@@ -84,7 +84,7 @@ class EncoderShim(LazyTorchShim):
             tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local, **hf._init_tokenizer_config)
             config = AutoConfig.from_pretrained(name, local_files_only=local, **hf._init_transformer_config)
             module = AutoModel.from_pretrained(name, local_files_only=local, config=config)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ClinicalNerError(f"encoder '{name}' is no folder with one and cannot be fetched: {reason}") from error
         self.set(tokenizer, module)

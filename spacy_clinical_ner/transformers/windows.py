@@ -77,7 +77,7 @@ def _plan_note(number: int, length: int, ends: NDArray[np.int64], room: int, con
         core_start = core_end
 
 
-@registry.span_getters("spacy-clinical-ner.WordPieceWindows.v1")
+@registry.span_getters("spacy-clinical-ner.WordPieceWindows.v1")  # type: ignore[attr-defined]
 def create_word_piece_windows(window: int = 128, overlap: int = 32) -> WordPieceWindows:
     """Windows for `spacy-clinical-ner.TransformerModel.v1`, cut on word pieces.
 
@@ -94,7 +94,7 @@ class SpecialPieces(NamedTuple):
     suffix: List[int]
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         return len(self.prefix) + len(self.suffix)
 
     def frame(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -116,7 +116,7 @@ def special_pieces(tokenizer: Any) -> SpecialPieces:
     content = np.flatnonzero(~mask)
     first, last = (int(content[0]), int(content[-1]) + 1) if len(content) else (len(ids), len(ids))
     found = SpecialPieces(list(ids[:first]), list(ids[last:]))
-    if found.count:
+    if found.size:
         return found
     # Tokens of white space must be represented by something.
     for name in ("cls", "bos", "eos", "unk", "pad"):

@@ -131,7 +131,7 @@ def test_vectors_are_those_of_the_window_that_keeps_them(encoders):
     doc = nlp("Paciente con carcinoma ductal, " + base64_text(60) + " y fiebre leve en control.")
     (note,) = split_notes([doc], model.tokenizer)
     special = special_pieces(model.tokenizer)
-    windows = model.attrs["get_spans"].plan([note], 20 - special.count)
+    windows = model.attrs["get_spans"].plan([note], 20 - special.size)
     assert len(windows) > 3
     rows = []
     for window in windows:

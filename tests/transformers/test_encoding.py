@@ -1,0 +1,309 @@
+"""Batches of windows, memory that runs out, recomputing, freezing and learning rates: none of them changes a result."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from thinc.api import Optimizer
+
+from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.transformers import encoding
+from spacy_clinical_ner.transformers.architectures import encoder_shim
+from spacy_clinical_ner.transformers.encoding import FramedWindow, WindowEncoder, group_by_length, is_out_of_memory
+from tests.transformers.encoders import make_encoder, trf_pipeline
+
+WIDTH = 16
+
+
+@pytest.fixture(scope="module")
+def module(encoders):
+    return trf_pipeline(encoders["wordpiece"]).get_pipe("transformer").model.transformer
+
+
+@pytest.fixture
+def windows():
+    rng = np.random.default_rng(0)
+    made, row = [], 0
+    for length in [5, 40, 12, 40, 3, 33, 8, 40, 21, 2]:
+        kept = np.sort(rng.choice(length, size=max(1, length // 2), replace=False))
+        made.append(FramedWindow(rng.integers(5, 100, length), kept, row))
+        row += len(kept)
+    return made
+
+
+def gradients(module):
+    found = {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+    module.zero_grad(set_to_none=True)
+    return found
+
+
+def train_step(encoder):
+    """Vectors and gradients of one update, whose gradient is that of a fixed weighted sum."""
+
+    def step(windows):
+        encoder.module.zero_grad(set_to_none=True)
+        vectors, backprop = encoder.begin_update(windows, WIDTH)
+        backprop(torch.arange(vectors.numel()).reshape(vectors.shape) % 7 - 3.0)
+        return vectors, gradients(encoder.module)
+
+    return step
+
+
+def assert_same(one, other, atol=1e-4):
+    assert one.keys() == other.keys() and one
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], atol=atol, rtol=1e-4)
+
+
+@pytest.fixture
+def no_dropout(module):
+    places = [(each, name) for each in module.modules() for name in ("p", "dropout_prob") if hasattr(each, name)]
+    probabilities = [getattr(*place) for place in places]
+    for each, name in places:
+        setattr(each, name, 0.0)
+    yield
+    for (each, name), value in zip(places, probabilities):
+        setattr(each, name, value)
+
+
+def expected(module, windows):
+    """One window after the other, by plain autograd."""
+    module.train()
+    parts = [
+        module(input_ids=torch.from_numpy(w.ids)[None]).last_hidden_state[0][torch.from_numpy(w.kept)] for w in windows
+    ]
+    vectors = torch.cat(parts)
+    vectors.backward(torch.arange(vectors.numel()).reshape(vectors.shape) % 7 - 3.0)
+    return vectors.detach(), gradients(module)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("max_pieces", [1, 80, 10_000])
+def test_any_batches_give_the_same_vectors_and_gradients(module, windows, no_dropout, max_pieces, recompute):
+    vectors, wanted = expected(module, windows)
+    encoder = WindowEncoder(module, 0, max_pieces, recompute)
+    found, gradient = train_step(encoder)(windows)
+    torch.testing.assert_close(found, vectors, atol=1e-5, rtol=1e-4)
+    assert_same(gradient, wanted)
+    torch.testing.assert_close(encoder.predict(windows, WIDTH), vectors, atol=1e-5, rtol=1e-4)
+
+
+def test_recomputing_drops_out_the_same(module, windows):
+    """With dropout, the recomputed forward pass must be the one whose vectors were handed out."""
+    results = []
+    for recompute in (False, True):
+        torch.manual_seed(3)
+        results.append(train_step(WindowEncoder(module, 0, 80, recompute))(windows))
+        after = torch.rand(1)
+    torch.testing.assert_close(results[0][0], results[1][0])
+    assert_same(results[0][1], results[1][1], atol=1e-5)
+    torch.manual_seed(3)
+    train_step(WindowEncoder(module, 0, 80))(windows)
+    torch.testing.assert_close(torch.rand(1), after)
+
+
+def test_gradients_of_several_updates_add_up(module, windows, no_dropout):
+    encoder = WindowEncoder(module, 0, 80)
+    _, one = train_step(encoder)(windows)
+    module.zero_grad(set_to_none=True)
+    for _ in range(2):
+        vectors, backprop = encoder.begin_update(windows, WIDTH)
+        backprop(torch.arange(vectors.numel()).reshape(vectors.shape) % 7 - 3.0)
+    assert_same(gradients(module), {name: 2 * value for name, value in one.items()}, atol=1e-3)
+
+
+class Memory:
+    """Makes a module run out of memory as one with room for so many windows of activations would."""
+
+    def __init__(self, module, room, error=torch.cuda.OutOfMemoryError, held=False):
+        self.module = module
+        self.room = room
+        self.error = error
+        self.held = held  # whether the activations of earlier batches count, too
+        self.failures = 0
+        self.largest = 0
+        self.taken = 0
+
+    def __enter__(self):
+        forward = self.module.forward
+
+        def limited(input_ids, attention_mask):
+            taken = self.taken if self.held and torch.is_grad_enabled() else 0
+            if len(input_ids) + taken > self.room:
+                self.failures += 1
+                raise self.error("CUDA out of memory. Tried to allocate 2.00 GiB")
+            self.largest = max(self.largest, len(input_ids))
+            if torch.is_grad_enabled():
+                self.taken += len(input_ids)
+            return forward(input_ids=input_ids, attention_mask=attention_mask)
+
+        self.module.forward = limited
+        return self
+
+    def __exit__(self, *exception):
+        del self.module.forward
+
+
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError, RuntimeError, MemoryError])
+@pytest.mark.parametrize("room", [1, 2])
+def test_a_batch_without_memory_is_halved_and_tried_again(module, windows, no_dropout, error, room, caplog):
+    vectors, wanted = expected(module, windows)
+    with Memory(module, room, error) as memory:
+        encoder = WindowEncoder(module, 0, 10_000)
+        torch.testing.assert_close(encoder.predict(windows, WIDTH), vectors, atol=1e-5, rtol=1e-4)
+        assert memory.failures and memory.largest == room
+        assert encoder.max_pieces < 10_000
+        failures = memory.failures
+        encoder.predict(windows, WIDTH)
+        assert memory.failures - failures < failures, "what was learned must last"
+        encoder = WindowEncoder(module, 0, 10_000)
+        found, gradient = train_step(encoder)(windows)
+    torch.testing.assert_close(found, vectors, atol=1e-5, rtol=1e-4)
+    assert_same(gradient, wanted)
+    assert "Out of memory" in caplog.text
+
+
+def test_activations_are_given_up_before_a_run_is(module, windows, no_dropout):
+    """Room for three windows of activations in all: the update is only possible if earlier batches are let go."""
+    vectors, wanted = expected(module, windows)
+    with Memory(module, 3, held=True) as memory:
+        encoder = WindowEncoder(module, 0, 80)
+        module.zero_grad(set_to_none=True)
+        found, backprop = encoder.begin_update(windows, WIDTH)
+        assert memory.failures and encoder.recompute
+        memory.held = False  # from here on, each batch is gone before the next comes
+        backprop(torch.arange(found.numel()).reshape(found.shape) % 7 - 3.0)
+    torch.testing.assert_close(found, vectors, atol=1e-5, rtol=1e-4)
+    assert_same(gradients(module), wanted)
+
+
+def test_memory_that_runs_out_in_the_backward_pass(module, windows, no_dropout, monkeypatch):
+    _, wanted = expected(module, windows)
+    grad = torch.autograd.grad
+    failures = []
+
+    def failing(outputs, *args, **kwargs):
+        if len(outputs) > 30:
+            failures.append(len(outputs))
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return grad(outputs, *args, **kwargs)
+
+    monkeypatch.setattr(encoding.torch.autograd, "grad", failing)
+    _, gradient = train_step(WindowEncoder(module, 0, 10_000))(windows)
+    assert len(failures) > 1
+    assert_same(gradient, wanted)
+
+
+def test_a_single_window_without_memory_and_other_errors_are_raised(module, windows):
+    with Memory(module, 0), pytest.raises(torch.cuda.OutOfMemoryError):
+        WindowEncoder(module, 0, 10_000).predict(windows, WIDTH)
+    with Memory(module, 0), pytest.raises(torch.cuda.OutOfMemoryError):
+        WindowEncoder(module, 0, 10_000).begin_update(windows, WIDTH)
+    bad = [FramedWindow(np.array([10**6]), np.array([0]), 0)] * 2
+    with pytest.raises(IndexError):
+        WindowEncoder(module, 0, 10_000).predict(bad, WIDTH)
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_groups_are_sorted_and_bounded():
+    rng = random.Random(0)
+    for _ in range(100):
+        lengths = [rng.randint(1, 130) for _ in range(rng.randint(0, 60))]
+        limit = rng.choice([1, 64, 300, 10_000])
+        groups = group_by_length(lengths, limit)
+        assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+        for group in groups:
+            members = [lengths[i] for i in group]
+            assert len(group) == 1 or max(members) * len(group) <= limit
+            assert max(members) <= 1.25 * min(members)
+        longest = [max(lengths[i] for i in group) for group in groups]
+        assert longest == sorted(longest, reverse=True)
+
+
+def test_mixed_precision_is_off_on_the_cpu_and_bfloat16_where_it_is_on(module, windows, monkeypatch):
+    plain = WindowEncoder(module, 0, 80).predict(windows, WIDTH)
+    mixed = WindowEncoder(module, 0, 80, mixed_precision=True)
+    assert torch.equal(mixed.predict(windows, WIDTH), plain)
+    on_cpu = torch.autocast("cpu", dtype=torch.bfloat16)
+    monkeypatch.setattr(encoding, "precision", lambda device, wanted: on_cpu if wanted else pytest.fail("not wanted"))
+    rough = mixed.predict(windows, WIDTH)
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, plain)
+    torch.testing.assert_close(rough, plain, atol=0.1, rtol=0.1)
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    with encoding.precision(torch.device("cuda"), False):
+        assert not torch.is_autocast_enabled()
+    with pytest.warns(UserWarning, match="CUDA is not available"):
+        assert isinstance(encoding.precision(torch.device("cuda"), True), torch.autocast)
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory):
+    return {
+        kind: make_encoder(kind, tmp_path_factory.mktemp(kind), layers=3) for kind in ("wordpiece", "sentencepiece")
+    }
+
+
+class Sgd(Optimizer):
+    """Steps of exactly learning rate times gradient."""
+
+    def __init__(self):
+        super().__init__(0.5, beta1=0.0, beta2=0.0, grad_clip=0.0, use_averages=False)
+
+
+def steps_taken(nlp):
+    """How far each parameter moves for a gradient of one."""
+    shim = encoder_shim(nlp.get_pipe("transformer").model)
+    before = {name: p.detach().clone() for name, p in shim.module.named_parameters()}
+    for parameter in shim.module.parameters():
+        parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+    nlp.get_pipe("transformer").finish_update(Sgd())
+    moved = {}
+    for name, parameter in shim.module.named_parameters():
+        (step,) = {round(value, 5) for value in (before[name] - parameter).flatten().tolist()}
+        moved[name] = step
+    return moved
+
+
+def test_rates_fall_layer_by_layer(deep):
+    moved = steps_taken(trf_pipeline(deep["wordpiece"], rate=0.2, layer_decay=0.5))
+    base = 0.5 * 0.2
+    for name, step in moved.items():
+        if name.startswith("embeddings."):
+            assert step == pytest.approx(base / 8), name
+        elif name.startswith("encoder.layer."):
+            assert step == pytest.approx(base / 2 ** (2 - int(name.split(".")[2]))), name
+        else:
+            assert step == pytest.approx(base), name
+    assert {name.split(".")[2] for name in moved if name.startswith("encoder.layer.")} == {"0", "1", "2"}
+
+
+def test_without_settings_the_optimizers_rate_is_everybodys(deep):
+    for folder in deep.values():
+        assert set(steps_taken(trf_pipeline(folder)).values()) == {0.5}
+
+
+def test_freezing(deep):
+    moved = steps_taken(trf_pipeline(deep["wordpiece"], freeze_embeddings=True, freeze_layers=2))
+    still = {name for name, step in moved.items() if step == 0.0}
+    assert still == {name for name in moved if name.startswith(("embeddings.", "encoder.layer.0.", "encoder.layer.1."))}
+    moved = steps_taken(trf_pipeline(deep["sentencepiece"], freeze_embeddings=True))
+    still = {name for name, step in moved.items() if step == 0.0}
+    assert still and all("embedding" in name for name in still)
+
+
+def test_impossible_settings_are_told(deep):
+    with pytest.raises(ClinicalNerError, match="freeze_layers is 4, but the encoder has 3 layers"):
+        trf_pipeline(deep["wordpiece"], freeze_layers=4)
+    for settings in ({"freeze_layers": 1}, {"layer_decay": 0.9}):
+        with pytest.raises(ClinicalNerError, match="layers of AlbertModel cannot be told apart"):
+            trf_pipeline(deep["sentencepiece"], **settings)
+    with pytest.raises(ValueError, match="max_batch_pieces must be at least 1"):
+        trf_pipeline(deep["wordpiece"], max_batch_pieces=0)
+    with pytest.raises(ClinicalNerError, match="no/such/encoder' is no folder with one and cannot be fetched"):
+        trf_pipeline("no/such/encoder")
