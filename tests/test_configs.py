@@ -24,6 +24,9 @@ TRAINED = {
     "diabetes_zh": "diabetes",
     "diabetes_zh_trf": "diabetes",
     "coronary": "coronary",
+    "cantemist_trf": "cantemist",
+    "maccrobat_trf": "maccrobat",
+    "maccrobat_minilm": "maccrobat",
     "ccks2019_bilstm": "ccks2019",
     "ccks2019_idcnn": "ccks2019",
     "ccks2019_idcnn_mha": "ccks2019",
@@ -32,11 +35,11 @@ TRAINED = {
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BERT in place of bert-base-chinese."""
+    """A tiny BERT in place of the encoders of the configs."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     folder = tmp_path_factory.mktemp("encoder")
-    characters = sorted({c for path in SAMPLE.glob("diabetes/dev/*.txt") for c in path.read_text("utf8") if c.strip()})
+    characters = sorted({c for path in SAMPLE.glob("*/dev/*.txt") for c in path.read_text("utf8") if c.strip()})
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters]
     (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf8")
     BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
@@ -58,11 +61,11 @@ def test_config_trains_on_the_sample(name: str, corpora: dict, request, tmp_path
     corpus = str(corpora[TRAINED[name]])
     overrides = {"paths.train": corpus, "paths.dev": corpus, "corpora.train.limit": 3, "corpora.dev.limit": 2}
     overrides |= {"system.gpu_allocator": None}
-    if name.endswith("_trf"):
+    if name.endswith(("_trf", "_minilm")):
         pytest.importorskip("spacy_transformers")
         overrides["paths.encoder"] = str(request.getfixturevalue("encoder"))
     config = load_config(CONFIGS / f"{name}.cfg", overrides=overrides)
-    (component,) = config["nlp"]["pipeline"][-1:]
+    (component,) = [pipe for pipe in config["nlp"]["pipeline"] if pipe.endswith("_ner")]
     if "vectors" in config["paths"]:
         config["initialize"]["vectors"] = None
         embed = config["components"][component]["model"]["tok2vec"]["embed"]
@@ -106,3 +109,17 @@ def test_label_attention_is_trained_as_the_crf_is() -> None:
     for setting in ("tok2vec", "scheme", "window", "context", "dropout"):
         assert model[setting] == other[setting]
     assert (other["hidden_width"], other["layers"], other["heads"], other["decoder"]) == (200, 2, 5, "softmax")
+
+
+def test_configs_over_transformers_share_their_style() -> None:
+    configs = [load_config(path) for path in sorted(CONFIGS.glob("*.cfg"))]
+    over = [config for config in configs if "transformer" in config["components"]]
+    assert len(over) >= 4
+    for config in over:
+        assert config["nlp"]["pipeline"] == ["transformer", "crf_ner", "trf_data_cleaner"]
+        model = config["components"]["transformer"]["model"]
+        assert model["@architectures"] == "spacy-clinical-ner.TransformerModel.v1"
+        assert model["get_spans"]["@span_getters"] == "spacy-clinical-ner.WordPieceWindows.v1"
+        assert model["name"] == config["training"]["batcher"]["tokenizer"] == "${paths.encoder}"
+        assert model.keys() == over[0]["components"]["transformer"]["model"].keys()
+        assert config["training"]["accumulate_gradient"] >= 1

@@ -71,7 +71,15 @@ def describe(
 
 
 # Factories that look words up by hash alone and never need to spell them.
-FORGETFUL = {"crf_ner", "label_attention_ner", "relation_classifier", "joint_extractor", "tok2vec", "transformer"}
+FORGETFUL = {
+    "crf_ner",
+    "label_attention_ner",
+    "relation_classifier",
+    "joint_extractor",
+    "tok2vec",
+    "transformer",
+    "trf_data_cleaner",
+}
 
 
 def forget_words(model: PathLike) -> bool:

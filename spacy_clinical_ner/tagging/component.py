@@ -263,14 +263,23 @@ class CrfEntityRecognizer(LabelledPipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "CrfEntityRecognizer.update")
-        examples = [eg for eg in examples if self._is_annotated(eg.reference)]
         docs = self.seen(eg.predicted for eg in examples)
-        examples = [eg for eg, doc in zip(examples, docs) if len(doc)]
-        if not examples:
+        taught = [bool(len(doc)) and self._is_annotated(eg.reference) for eg, doc in zip(examples, docs)]
+        listening = any(node.name in _LISTENERS for node in self.model.walk())
+        # A listener hands out what it holds for the whole batch, and what it listens to waits for the gradient of that.
+        read = [any(map(len, docs))] * len(docs) if listening else taught
+        if not any(read):
             return losses
         set_dropout_rate(self.model, drop)
-        emissions, backprop = self.model.begin_update([doc for doc in docs if len(doc)])
-        loss, gradient = self.get_loss(examples, emissions)
+        emissions, backprop = self.model.begin_update([doc for doc, wanted in zip(docs, read) if wanted])
+        gradient = [self.model.ops.alloc2f(*array.shape) for array in emissions]
+        loss = 0.0
+        rows = [row for row, number in enumerate(np.flatnonzero(read)) if taught[number]]
+        if rows:
+            chosen = [eg for eg, wanted in zip(examples, taught) if wanted]
+            loss, found = self.get_loss(chosen, [emissions[row] for row in rows])
+            for row, array in zip(rows, found):
+                gradient[row] = array
         backprop(gradient)
         if sgd is not None:
             self.finish_update(sgd)

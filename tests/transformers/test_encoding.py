@@ -13,7 +13,7 @@ from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.transformers import encoding
 from spacy_clinical_ner.transformers.architectures import encoder_shim
 from spacy_clinical_ner.transformers.encoding import FramedWindow, WindowEncoder, group_by_length, is_out_of_memory
-from tests.transformers.encoders import make_encoder, trf_pipeline
+from tests.transformers.encoders import make_encoder, trained_tokenizer, trf_pipeline
 
 WIDTH = 16
 
@@ -295,6 +295,30 @@ def test_freezing(deep):
     moved = steps_taken(trf_pipeline(deep["sentencepiece"], freeze_embeddings=True))
     still = {name for name, step in moved.items() if step == 0.0}
     assert still and all("embedding" in name for name in still)
+
+
+@pytest.mark.parametrize("name", ["DistilBert", "Deberta", "DebertaV2"])
+def test_other_encoders(name, tmp_path):
+    """Their layers and positions are found, too."""
+    import transformers
+
+    trained_tokenizer("wordpiece").save_pretrained(tmp_path)
+    sizes = {"vocab_size": 700, "max_position_embeddings": 40, "relative_attention": True, "pos_att_type": ["p2c"]}
+    sizes |= (
+        {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32}
+        if name == "DistilBert"
+        else {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    )
+    getattr(transformers, f"{name}Model")(getattr(transformers, f"{name}Config")(**sizes)).save_pretrained(tmp_path)
+    nlp = trf_pipeline(tmp_path, window=1000, overlap=8, rate=0.5, layer_decay=0.5, freeze_embeddings=True)
+    doc = nlp("carcinoma ductal y fiebre leve " * 50)
+    assert encoder_shim(nlp.get_pipe("transformer").model).room == 40
+    assert min(doc._.trf_data.align.lengths) > 0
+    rates = encoder_shim(nlp.get_pipe("transformer").model).rates
+    assert not any(name.startswith("embeddings.") for name in rates)
+    layers = {name.split("layer.")[1].split(".")[0]: rate for name, rate in rates.items() if "layer." in name}
+    assert layers == {"0": 0.125, "1": 0.25, "2": 0.5}
+    assert nlp.from_bytes(nlp.to_bytes())("dolor")._.trf_data.tensors[0].shape[-1] == 16
 
 
 def test_impossible_settings_are_told(deep):

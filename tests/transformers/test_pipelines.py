@@ -94,6 +94,22 @@ def test_emissions_are_the_same_alone_and_with_others(encoder):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+def test_examples_without_annotations_pass_the_listener(encoders):
+    nlp = tagging_pipeline(encoders["wordpiece"])
+    docs = make_docs(nlp, 3)
+    nlp.initialize(lambda: make_examples(nlp, docs))
+    bare = Doc(nlp.vocab, words=["dolor", "leve"])
+    unknown = Example(bare.copy(), bare)
+    both, alone, nothing = {}, {}, {}
+    examples = make_examples(nlp, docs)
+    nlp.update([examples[0], unknown, *examples[1:]], sgd=False, losses=both)
+    nlp.update(make_examples(nlp, docs), sgd=False, losses=alone)
+    nlp.update([Example(bare.copy(), bare)], sgd=False, losses=nothing)
+    assert both["crf_ner"] > 0
+    assert both["crf_ner"] == pytest.approx(alone["crf_ner"], rel=0.2)  # but for dropout
+    assert nothing["crf_ner"] == 0.0
+
+
 def test_two_listeners_and_empty_notes_in_training(encoders):
     nlp = tagging_pipeline(encoders["wordpiece"])
     add_tagger(nlp, "label_attention_ner")
