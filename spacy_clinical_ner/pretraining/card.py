@@ -24,9 +24,9 @@ def write_card(figures: Dict[str, Any], settings: Dict[str, Any], lang: Optional
         "Its vocabulary is that of the encoder it was continued from."
         if start
         else f"""Its cased vocabulary of word pieces was trained on the same notes, from words that at least
-{settings["min_notes"]} of them have. Beside the weights, the vocabulary is all that is kept of the notes: rare pieces in it
-may still be names of persons or places that several notes mention. Look through `vocab.txt` before you give the
-encoder away."""
+{settings["min_notes"]} of them have. Beside the weights, the vocabulary is all that is kept of the notes:
+rare pieces in it may still be names of persons or places that several notes mention. Look through `vocab.txt` before
+you give the encoder away."""
     )
     versions = {
         "spacy-clinical-ner": __version__,

@@ -73,27 +73,26 @@ class Trainer:
         limit = self.settings.max_minutes
         if not self.progress.evaluations:
             self._evaluate()
-        timed_from = written = time.monotonic()
-        timed_step = first = self.progress.step
+        written = time.monotonic()
+        first = self.progress.step
+        timed = (first, self.progress.training_seconds)  # where the stretch begins that the pace is measured on
         bar = tqdm(total=self.schedule.total, initial=first, unit="step", disable=not self.show)
         while self.schedule.total is None or self.progress.step < self.schedule.total:
+            began = time.monotonic()
             self._step(bar)
-            step, now = self.progress.step, time.monotonic()
+            self.progress.training_seconds += time.monotonic() - began
+            step = self.progress.step
             if step == first + _UNTIMED:
-                timed_from, timed_step = now, step
-            if limit is not None and self.schedule.total is None and step - timed_step >= _TIMED:
-                self._plan((now - timed_from) / (step - timed_step))
+                timed = (step, self.progress.training_seconds)
+            evaluates = self.progress.every > 0 and (step % self.progress.every == 0 or step == self.schedule.total)
+            # Other programs come and go: what is left of the time decides ever anew how many steps are left.
+            if limit is not None and step - timed[0] >= _TIMED and (evaluates or self.schedule.total is None):
+                self._plan((self.progress.training_seconds - timed[1]) / (step - timed[0]))
+                timed = (step, self.progress.training_seconds)
                 bar.total = self.schedule.total
-            if self.progress.every and (step % self.progress.every == 0 or step == self.schedule.total):
-                if limit is not None and step - timed_step >= _TIMED:
-                    # Other programs come and go: what is left of the time decides anew how many steps are left.
-                    self._plan((now - timed_from) / (step - timed_step))
-                    bar.total = self.schedule.total
+            if evaluates:
                 self._evaluate()
-                timed_from, timed_step = time.monotonic(), step
-                self._write()
-                written = time.monotonic()
-            elif now - written > 60 * self.settings.checkpoint_minutes:
+            if evaluates or time.monotonic() - written > 60 * self.settings.checkpoint_minutes:
                 self._write()
                 written = time.monotonic()
         bar.close()
@@ -116,7 +115,6 @@ class Trainer:
         return total / max(1, count)
 
     def _step(self, bar: tqdm) -> None:
-        began = time.monotonic()
         batch = self.notes.training_batch(self.progress.step)
         rate = self.schedule.rate(self.progress.step)
         for group in self.optimizer.param_groups:
@@ -137,7 +135,6 @@ class Trainer:
             bar.set_postfix_str(
                 f"loss {self.progress.losses[-1]:.3f}, {self.progress.speed():,.0f} tokens/s", refresh=False
             )
-        self.progress.training_seconds += time.monotonic() - began
         bar.update()
 
     def _loss(self, batch: Batch, reduction: str) -> torch.Tensor:
