@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from spacy_clinical_ner.pretraining.settings import PretrainingSettings
 
 
 class SizeName(str, Enum):
@@ -52,11 +55,7 @@ def pretrain(
 
     Example: clinical-ner pretrain raw_notes encoder --size tiny --max-minutes 60 --lang es
     """
-    from tqdm import tqdm
-    from wasabi import msg
-
     from spacy_clinical_ner.errors import ClinicalNerError
-    from spacy_clinical_ner.pretraining.pretrain import pretrain as run
     from spacy_clinical_ner.pretraining.settings import PretrainingSettings
 
     if start is not None and (size is not None or vocab_size is not None):
@@ -75,7 +74,26 @@ def pretrain(
         held_out=held_out,
     )
 
-    def report(row: dict) -> None:
+    pretrain_and_report(
+        [raw, *(also or [])],
+        output,
+        settings,
+        lang=lang,
+        gpu_id=gpu_id,
+        restart=restart,
+        overwrite=overwrite,
+        plots=not no_plots,
+    )
+
+
+def pretrain_and_report(sources: List[Path], output: Path, settings: PretrainingSettings, **options: Any) -> None:
+    """`pretraining.pretrain.pretrain` with these options, telling how it goes: figures, no text."""
+    from tqdm import tqdm
+    from wasabi import msg
+
+    from spacy_clinical_ner.pretraining.pretrain import pretrain as run
+
+    def report(row: Dict[str, Any]) -> None:
         loss = "     -" if row["training_loss"] is None else f"{row['training_loss']:6.3f}"
         line = (
             f"step {row['step']:>7,} of {row['total'] or '?':<7}  epoch {row['epoch']:6.2f}  "
@@ -85,18 +103,7 @@ def pretrain(
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
-    summary = run(
-        [raw, *(also or [])],
-        output,
-        settings,
-        lang=lang,
-        gpu_id=gpu_id,
-        restart=restart,
-        overwrite=overwrite,
-        plots=not no_plots,
-        progress=sys.stderr.isatty(),
-        say=msg.info,
-        report=report,
-    )
+    progress = sys.stderr.isatty()
+    summary = run(sources, output, settings, progress=progress, say=msg.info, report=report, **options)
     msg.table([(name.replace("_", " "), f"{value:,}") for name, value in summary.to_dict().items()])
     msg.good(f"Saved encoder to {output}")

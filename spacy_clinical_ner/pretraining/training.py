@@ -50,12 +50,14 @@ class Trainer:
         self.notes, self.held_out, self.settings, self.device = notes, held_out, settings, device
         self.optimizer = torch.optim.AdamW(parameter_groups(model, WEIGHT_DECAY), lr=rate, betas=BETAS, eps=EPSILON)
         # With a limit on time, the total is decided once the first steps have been timed.
-        self.schedule = Schedule.of(rate, total if settings.max_minutes is None else None)
+        if settings.max_minutes is not None and (total is None or total > _UNTIMED + _TIMED):
+            self.schedule = Schedule.of(rate, None)
+        else:
+            self.schedule = Schedule.of(rate, total)
         self.most_steps = total
         self.progress = Progress()
-        if settings.max_minutes is None:
-            assert total is not None
-            self.progress.every = max(1, math.ceil(total / settings.evaluations))
+        if self.schedule.total is not None:
+            self.progress.every = max(1, math.ceil(self.schedule.total / settings.evaluations))
         self.checkpoints, self.identity = checkpoints, identity or {}
         self.report, self.show = report, progress
         self._gather = gathers(model)

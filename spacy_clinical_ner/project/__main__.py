@@ -67,6 +67,7 @@ def train(
     max_epochs: int = typer.Option(0, min=0, help="training.max_epochs; 0 for what the config says."),
     for_small: str = typer.Option("", help="Overrides for a small corpus, as in 'training.patience=100 a.b=1'."),
     small_below: int = typer.Option(0, min=0, help="A corpus with fewer kB of training text is small."),
+    encoder: Optional[Path] = typer.Option(None, help="paths.encoder of the config: a folder of Hugging Face's."),
 ) -> None:
     """Run spacy train on a prepared corpus, with settings of their own for small ones."""
     from wasabi import msg
@@ -80,7 +81,39 @@ def train(
     overrides["system.seed"] = seed
     if max_epochs:
         overrides["training.max_epochs"] = max_epochs
+    if encoder is not None:
+        overrides["paths.encoder"] = str(encoder)
     train_pipeline(config, data, output, overrides, gpu_id=gpu_id, threads=threads)
+
+
+@app.command()
+def pretrain(
+    corpus_dir: Path = typer.Argument(..., help="Folder written by the corpus step; its raw notes are read."),
+    output: Path = typer.Argument(..., help="Folder of the encoder; replaced if it is there."),
+    raw: str = typer.Option("", help="More raw notes: a folder or .jsonl; empty for none."),
+    lang: str = typer.Option(..., help="Language code."),
+    size: str = typer.Option("tiny", help="tiny, small or base."),
+    max_minutes: float = typer.Option(60, min=0.0, help="Wall time for all."),
+    seed: int = typer.Option(0, help="Seed of weights, order and masks."),
+    gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
+    threads: int = typer.Option(1, min=1, help="Threads of torch on the CPU."),
+    small_below: int = typer.Option(0, min=0, help="With fewer kB of raw notes, few steps are enough."),
+    small_steps: int = typer.Option(50, min=1, help="How many."),
+) -> None:
+    """Train an encoder on the raw notes of a corpus and on others; stopped, it goes on where it was."""
+    import torch
+
+    from spacy_clinical_ner.cli.pretrain import SizeName, pretrain_and_report
+    from spacy_clinical_ner.pretraining.settings import PretrainingSettings
+    from spacy_clinical_ner.project.train import is_small
+
+    if size not in list(SizeName):
+        raise ClinicalNerError(f"no size '{size}'; use {', '.join(SizeName)}")
+    torch.set_num_threads(threads)
+    sources = [corpus_dir / "raw", *([Path(raw)] if raw else [])]
+    steps = small_steps if not raw and is_small(corpus_dir / "raw", small_below) else None
+    settings = PretrainingSettings(size=size, max_steps=steps, max_minutes=max_minutes, seed=seed)
+    pretrain_and_report(sources, output, settings, lang=lang, gpu_id=gpu_id, overwrite=True)
 
 
 @app.command()

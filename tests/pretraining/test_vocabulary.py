@@ -1,21 +1,11 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 
 import pytest
 
 from spacy_clinical_ner.pretraining.vocabulary import SPECIAL, train_tokenizer
 from tests.pretraining.corpora import make_notes
-
-DIGEST = """
-import hashlib
-from spacy_clinical_ner.pretraining.vocabulary import train_tokenizer
-from tests.pretraining.corpora import make_notes
-vocabulary = train_tokenizer(make_notes(), 120).get_vocab()
-print(hashlib.sha256(repr(sorted(vocabulary.items())).encode()).hexdigest())
-"""
 
 
 def test_case_and_accents_are_kept() -> None:
@@ -71,12 +61,10 @@ def test_alphabet_leaves_room_for_words() -> None:
     assert len(tokenizer) <= 500
 
 
-def test_other_processes_train_the_same_vocabulary() -> None:
-    digests = {
-        subprocess.run([sys.executable, "-c", DIGEST], capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    }
-    assert len(digests) == 1
+def test_same_notes_give_the_same_vocabulary() -> None:
+    # Without care they do not: the trainer goes through hash maps with seeds of their own.
+    vocabularies = [train_tokenizer(make_notes(), 100).get_vocab() for _ in range(5)]
+    assert all(vocabulary == vocabularies[0] for vocabulary in vocabularies)
 
 
 def test_no_word_in_enough_notes() -> None:

@@ -89,3 +89,25 @@ def test_other_folders_are_not_cleared(tmp_path: Path, monkeypatch, capsys) -> N
     assert run(monkeypatch, "clear", tmp_path) == 2
     assert "thesis.docx: not a prediction" in capsys.readouterr().err
     assert (tmp_path / "a.ann").exists()
+
+
+def test_encoder_is_trained_on_the_raw_notes_of_the_corpus_and_on_those_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from spacy_clinical_ner.pretraining.settings import SIZES
+    from tests.pretraining.corpora import TINIEST, make_notes, write_notes
+
+    pytest.importorskip("matplotlib")
+    monkeypatch.setitem(SIZES, "tiny", TINIEST)
+    write_notes(tmp_path / "corpus" / "raw", make_notes(20))
+    write_notes(tmp_path / "given", make_notes(10, seed=1))
+    output, options = tmp_path / "encoder", ["--lang", "es", "--small-below", 100, "--small-steps", 3]
+    assert run(monkeypatch, "pretrain", tmp_path / "corpus", output, "--raw", "", *options) == 0
+    printed = capsys.readouterr().out
+    assert "20 notes read" in printed
+    assert "step       3 of 3" in printed
+    options += ["--raw", tmp_path / "given", "--max-minutes", 0]
+    assert run(monkeypatch, "pretrain", tmp_path / "corpus", output, *options) == 0
+    assert "30 notes read" in capsys.readouterr().out
+    assert run(monkeypatch, "pretrain", tmp_path / "corpus", output, *options, "--size", "huge") == 2
+    assert "no size 'huge'" in capsys.readouterr().err

@@ -14,12 +14,13 @@ from spacy_clinical_ner import cli
 from spacy_clinical_ner.project import __main__ as project
 
 ROOT = Path(__file__).parents[2]
-STEPS = ["corpus", "convert", "vectors", "train", "annotate", "evaluate", "package", "install", "smoke"]
+STEPS = ["corpus", "convert", "vectors", "pretrain", "train", "annotate", "evaluate", "package", "install", "smoke"]
 IN_ALL = ["cantemist", "maccrobat"]
 # The package that a workflow builds, and whose corpus it is: of a workflow before it, or its own.
 PACKAGES = {
     "cantemist": "es_cantemist_ner",
     "cantemist_label_attention": "es_cantemist_label_attention_ner",
+    "cantemist_trf": "es_cantemist_trf_ner",
     "maccrobat": "en_maccrobat_ner",
     "maccrobat_charcnn": "en_maccrobat_charcnn_ner",
     "diabetes_zh": "zh_diabetes_ner",
@@ -29,10 +30,12 @@ PACKAGES = {
 }
 CORPORA = {
     "cantemist_label_attention": "cantemist",
+    "cantemist_trf": "cantemist",
     "maccrobat_charcnn": "maccrobat",
     "maccrobat_relations": "maccrobat",
 }
-WITHOUT_VECTORS = {"diabetes_zh", "ccks2019", "maccrobat_relations", "coronary"}
+WITH_ENCODER = {"cantemist_trf"}
+WITHOUT_VECTORS = {*WITH_ENCODER, "diabetes_zh", "ccks2019", "maccrobat_relations", "coronary"}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,9 @@ def command(config: dict, name: str) -> dict:
 def chain(workflow: str) -> list:
     corpus = CORPORA.get(workflow, workflow)
     steps = [step for step in STEPS if step != "vectors" or workflow not in WITHOUT_VECTORS]
-    return [f"{corpus if step in ('corpus', 'convert', 'vectors') else workflow}-{step}" for step in steps]
+    steps = [step for step in steps if step != "pretrain" or workflow in WITH_ENCODER]
+    shared = ("corpus", "convert", "vectors", "pretrain")
+    return [f"{corpus if step in shared else workflow}-{step}" for step in steps]
 
 
 @pytest.mark.parametrize("workflow", list(PACKAGES))
@@ -122,3 +127,12 @@ def test_folder_given_on_the_command_line_stays_one_word(
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Running command"))
     words = shlex.split(line.partition(": ")[2])
     assert words[words.index("--given") + 1] == folder
+
+
+@pytest.mark.parametrize("folder", ["", "/data/my notes", "it's here"])
+def test_raw_notes_given_on_the_command_line_stay_one_word(folder: str, capsys: pytest.CaptureFixture) -> None:
+    project_run(ROOT, "cantemist-pretrain", overrides={"vars.raw": folder}, dry=True, force=True)
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Running command"))
+    words = shlex.split(line.partition(": ")[2])
+    assert words[words.index("--raw") + 1] == folder
+    assert words[words.index("--size") + 1] == "tiny"
