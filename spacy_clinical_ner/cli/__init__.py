@@ -21,13 +21,25 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    from spacy_clinical_ner.cli import annotate, calibrate, convert, evaluate, import_ccks, masks, pretrain, stats, vectors
+    from spacy_clinical_ner.cli import (
+        annotate,
+        calibrate,
+        convert,
+        distill,
+        evaluate,
+        import_ccks,
+        masks,
+        pretrain,
+        stats,
+        vectors,
+    )
 
     app.command("convert")(convert.convert)
     app.command("import-ccks")(import_ccks.import_ccks)
     app.command("stats")(stats.stats)
     app.command("vectors")(vectors.vectors)
     app.command("pretrain")(pretrain.pretrain)
+    app.command("distill")(distill.distill)
     app.command("annotate")(annotate.annotate)
     app.command("evaluate")(evaluate.evaluate)
     app.command("calibrate")(calibrate.calibrate)

@@ -152,7 +152,7 @@ def test_minutes_are_kept_whatever_else_the_machine_does(pace, monkeypatch: pyte
     clock = Clock(pace)
     clock.attach(trainer, monkeypatch)
     progress = trainer.run()
-    assert clock.now - 1000 == pytest.approx(150, abs=6)
+    assert clock.now - 1000 == pytest.approx(150, abs=15)
     assert progress.rates[-1] < 0.1 * max(progress.rates)
     assert len(progress.evaluations) >= 5
 

@@ -1,0 +1,86 @@
+"""`clinical-ner distill`: a small tagger that imitates a large one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+
+
+def distill(
+    teacher: str = typer.Argument(..., help="Trained pipeline: a folder or an installed package."),
+    raw: Path = typer.Argument(..., help="Raw notes: a folder (every .txt below it), or .jsonl with a 'text' a line."),
+    output: Path = typer.Argument(..., metavar="OUT", help="Folder to write the student to."),
+    config: Path = typer.Option(..., "--config", "-c", help="Config of the student, such as configs/cantemist.cfg."),
+    vectors: Optional[Path] = typer.Option(None, help="paths.vectors of the config, if it takes word vectors."),
+    also: Optional[List[Path]] = typer.Option(None, "--also", help="More raw notes; may be repeated."),
+    component: str = typer.Option("crf_ner", help="The tagger, under this name in both pipelines."),
+    temperature: float = typer.Option(2.0, min=0.01, help="Softens the distributions of both."),
+    epochs: int = typer.Option(5, min=1, help="Passes over the notes."),
+    max_steps: Optional[int] = typer.Option(None, min=1, help="Batches, at most."),
+    batch_tokens: int = typer.Option(1500, min=1, help="Tokens of a batch."),
+    held_out: float = typer.Option(0.02, min=0.0, max=0.5, help="Share of the notes that the two are compared on."),
+    seed: int = typer.Option(0, min=0, help="Seed of weights and order."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace OUT if it is there."),
+) -> None:
+    """Train the tagger of a config on raw notes to give taggings the probabilities that the teacher gives them.
+
+    The loss is the exact divergence of the two CRFs over whole notes. No annotations are needed; the student may be
+    trained on some afterwards, by `source = "OUT"` in a config.
+
+    Example: clinical-ner distill training/cantemist_trf/model-best raw_notes student --config configs/cantemist.cfg
+    """
+    import sys
+
+    from spacy.util import load_config
+    from tqdm import tqdm
+    from wasabi import msg
+
+    from spacy_clinical_ner.errors import ClinicalNerError, InputError
+    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.pipelines import load_pipeline
+    from spacy_clinical_ner.pretraining.notes import read_notes, split_held_out
+    from spacy_clinical_ner.tagging.distillation import (
+        Agreement,
+        Distillation,
+        DistillationSettings,
+        find_tagger,
+        make_student,
+    )
+
+    if output.exists() and not overwrite:
+        raise ClinicalNerError(f"{output} is there already: choose another folder or pass --overwrite")
+    if not config.is_file():
+        raise InputError(config, None, "no such config")
+    notes = [note for note in read_notes([raw, *(also or [])]) if note.text.strip()]
+    if len(notes) < 2:
+        raise InputError(raw, None, "two notes with text are needed at least")
+    train, kept = split_held_out(notes, held_out)
+    nlp = load_pipeline(teacher)
+    tagger = find_tagger(nlp, component, "teacher")
+    try:
+        loaded = load_config(config, overrides={} if vectors is None else {"paths.vectors": str(vectors)})
+    except ValueError as error:
+        raise InputError(config, None, f"not a config: {str(error).splitlines()[0]}") from None
+    student = make_student(loaded, tagger, component, [note.text for note in train[:10]], seed)
+    settings = DistillationSettings(temperature, epochs, max_steps, batch_tokens, seed=seed)
+
+    def pairs(part: list) -> list:
+        return [(note.name, note.text) for note in part]
+
+    def report(agreement: Agreement) -> None:
+        tqdm.write(
+            f"step {agreement.step:>6,}  divergence {agreement.divergence:.5f} nats/token  mentions of the teacher "
+            f"P {agreement.precision:.3f} R {agreement.recall:.3f} F {agreement.f:.3f}  {agreement.seconds:6.0f} s",
+            file=sys.stdout,
+        )
+        sys.stdout.flush()
+
+    msg.info(f"{len(train):,} notes to learn from, {len(kept):,} to compare on; labels: {', '.join(tagger.labels)}")
+    Distillation(nlp, student, component, pairs(train), pairs(kept), settings).run(
+        report=report, watch=lambda batches: tqdm(batches, unit="batch", leave=False, disable=None)
+    )
+    with replacing(output) as temporary:
+        student.to_disk(temporary)
+    msg.good(f"Saved the student to {output}")

@@ -1,0 +1,245 @@
+"""A small student from a large teacher: the CRF of the one learns the distribution of the other on raw notes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+import numpy
+import torch
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import fix_random_seed, load_model_from_config, registry
+from thinc.api import Config, Optimizer, set_dropout_rate
+from thinc.types import Floats2d
+
+from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.layers.crf import LinearChainCRF
+from spacy_clinical_ner.layers.crf_distillation import crf_divergence
+from spacy_clinical_ner.tagging.architectures import network
+from spacy_clinical_ner.tagging.batches import alike, batch_docs, pad_chains
+from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
+from spacy_clinical_ner.torch_shim import as_floats2d
+
+NamedText = Tuple[str, str]
+_LISTENERS = ("tok2vec-listener", "transformer-listener")
+
+
+@dataclass(frozen=True)
+class DistillationSettings:
+    """temperature: by which the scores of both are divided. batch_tokens: tokens of a batch; a longer note goes alone.
+
+    epochs: passes over the notes, if max_steps does not end them before. dropout: of the student, while it learns.
+    evaluations: on held-out notes, spread evenly over the first `epochs`.
+    """
+
+    temperature: float = 2.0
+    epochs: int = 5
+    max_steps: Optional[int] = None
+    batch_tokens: int = 1500
+    dropout: float = 0.2
+    evaluations: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How close the student is to the teacher on notes that it did not learn from.
+
+    divergence: KL(teacher || student) at the temperature of training, nats per token. precision, recall, f: of the
+    student's mentions, with the teacher's in place of gold; same edges, same label.
+    """
+
+    step: int
+    divergence: float
+    precision: float
+    recall: float
+    f: float
+    seconds: float
+
+    def to_dict(self) -> Dict[str, float]:
+        return asdict(self)
+
+
+def find_tagger(nlp: Language, name: str, whose: str) -> CrfEntityRecognizer:
+    """The tagger of that name. Raises ClinicalNerError if there is none, if it has no CRF, or if it has a view."""
+    if name not in nlp.pipe_names:
+        raise ClinicalNerError(f"the {whose} has no component '{name}'; it has {', '.join(nlp.pipe_names)}")
+    pipe = nlp.get_pipe(name)
+    if not isinstance(pipe, CrfEntityRecognizer):
+        raise ClinicalNerError(f"component '{name}' of the {whose} is neither a crf_ner nor a label_attention_ner")
+    if pipe.view is not None:
+        raise ClinicalNerError(f"component '{name}' of the {whose} has a view: its tokens cannot be compared")
+    return pipe
+
+
+def make_student(config: Config, teacher: CrfEntityRecognizer, name: str, sample: Sequence[str], seed: int) -> Language:
+    """The pipeline of a config, initialized with the labels of the teacher instead of those of a corpus.
+
+    sample: some notes, for layers that infer their width. Raises ClinicalNerError if the two do not match: other tag
+    scheme, one chain against one for each label, another decoder, or a tok2vec that the tagger shares with others.
+    """
+    fix_random_seed(seed)
+    nlp = load_model_from_config(config, auto_fill=True)
+    student = find_tagger(nlp, name, "student")
+    if any(node.name in _LISTENERS for node in student.model.walk()):
+        raise ClinicalNerError(f"'{name}' of the student listens to another component: give it a tok2vec of its own")
+    for what in ("scheme", "spans_key"):
+        one, other = (getattr(pipe, what) if what == "spans_key" else pipe.scheme.name for pipe in (student, teacher))
+        if one != other:
+            raise ClinicalNerError(f"the student has {what} = {one}, the teacher {other}: they must be the same")
+    nlp.config["initialize"]["components"].setdefault(name, {})["labels"] = list(teacher.labels)
+    nlp.initialize(lambda: [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in sample])
+    for pipe, whose in ((student, "student"), (teacher, "teacher")):
+        if network(pipe.model).crf is None:
+            raise ClinicalNerError(f"'{pipe.name}' of the {whose} decodes without a CRF: distillation needs one")
+    return nlp
+
+
+class Distillation:
+    """Trains the tagger `name` of `student` to the distribution that the one of `teacher` has over taggings.
+
+    notes, held_out: (name, text). The student must come from `make_student`.
+    """
+
+    def __init__(
+        self,
+        teacher: Language,
+        student: Language,
+        name: str,
+        notes: Sequence[NamedText],
+        held_out: Sequence[NamedText],
+        settings: DistillationSettings = DistillationSettings(),
+    ) -> None:
+        self.teacher_nlp, self.student_nlp = teacher, student
+        self.teacher, self.student = (find_tagger(nlp, name, "") for nlp in (teacher, student))
+        self.notes, self.held_out, self.settings = list(notes), list(held_out), settings
+        names = teacher.pipe_names
+        self._before = names[: names.index(name)]
+        self._began = time.monotonic()
+
+    def run(
+        self,
+        optimizer: Optional[Optimizer] = None,
+        report: Callable[[Agreement], None] = lambda agreement: None,
+        watch: Callable[[Iterable[Any]], Iterable[Any]] = lambda batches: batches,
+    ) -> List[Agreement]:
+        """Train; gives the agreement before, at intervals and at the end.
+
+        optimizer: that of the student's config by default; its averaged weights, if it keeps such, are those that stay.
+        watch: wraps the batches of each pass, for a progress bar.
+        """
+        settings = self.settings
+        if optimizer is None:
+            block = self.student_nlp.config.interpolate()["training"]["optimizer"]
+            optimizer = registry.resolve({"optimizer": block})["optimizer"]
+        found = [self.agreement(0)]
+        report(found[0])
+        every = max(1, settings.epochs // settings.evaluations)
+        step = 0
+        for epoch in range(settings.epochs):
+            order = numpy.random.default_rng([settings.seed, epoch]).permutation(len(self.notes))
+            batches = list(self._batches([self.notes[i] for i in order]))
+            for texts in watch(batches):
+                if settings.max_steps is not None and step >= settings.max_steps:
+                    break
+                self._step(texts, optimizer)
+                step += 1
+            done = epoch + 1 == settings.epochs or (settings.max_steps is not None and step >= settings.max_steps)
+            if done or (epoch + 1) % every == 0:
+                with self.student_nlp.use_params(optimizer.averages or {}):
+                    found.append(self.agreement(step))
+                report(found[-1])
+            if done:
+                break
+        if optimizer.averages:
+            # `use_params` lends the averages for as long as it lasts; what is given back is stored from within.
+            with self.student_nlp.use_params(optimizer.averages):
+                kept = self.student.to_bytes()
+            self.student.from_bytes(kept)
+        return found
+
+    def agreement(self, step: int) -> Agreement:
+        """Compare student and teacher on the held-out notes."""
+        divergence, tokens, common, ours, theirs = 0.0, 0, 0, 0, 0
+        for texts in self._batches(self.held_out):
+            docs, target = self._read(texts)
+            if not docs:
+                continue
+            emissions = self.student.model.predict(docs)
+            with torch.no_grad():
+                divergence += float(self._divergence([self.student._tensor(array) for array in emissions], target))
+            tokens += sum(map(len, docs))
+            for one, other in zip(self.student.decode(emissions), self.teacher.decode(target)):
+                found, expected = ({mention[:3] for mention in mentions} for mentions in (one, other))
+                common += len(found & expected)
+                ours += len(found)
+                theirs += len(expected)
+        return Agreement(
+            step=step,
+            divergence=divergence / max(1, tokens),
+            precision=common / max(1, ours),
+            recall=common / max(1, theirs),
+            f=2 * common / max(1, ours + theirs),
+            seconds=time.monotonic() - self._began,
+        )
+
+    def _batches(self, notes: Iterable[NamedText]) -> Iterator[List[NamedText]]:
+        """By the number of words between white space, before any tokenizer has read the notes."""
+        batch: List[NamedText] = []
+        words = 0
+        for note in notes:
+            size = len(note[1]) // 5 + 1  # characters of a word with its space; near enough for Chinese, too
+            if batch and words + size > self.settings.batch_tokens:
+                yield batch
+                batch, words = [], 0
+            batch.append(note)
+            words += size
+        if batch:
+            yield batch
+
+    def _step(self, notes: Sequence[NamedText], optimizer: Optimizer) -> None:
+        docs, target = self._read(notes)
+        if not docs:
+            return
+        set_dropout_rate(self.student.model, self.settings.dropout)
+        emissions, backprop = self.student.model.begin_update(docs)
+        leaves = [self.student._tensor(array).requires_grad_() for array in emissions]
+        # Hinton et al. (2015): softened by T, gradients shrink by T squared.
+        loss = self._divergence(leaves, target) * (self.settings.temperature**2 / len(docs))
+        loss.backward()
+        backprop([as_floats2d(self.student.model, leaf.grad) for leaf in leaves])
+        self.student.finish_update(optimizer)
+        optimizer.step_schedules()
+
+    def _read(self, notes: Sequence[NamedText]) -> Tuple[List[Doc], List[Floats2d]]:
+        """The student's Docs of the notes that are not empty, and the teacher's emissions for them."""
+        docs, read = [], []
+        for name, text in notes:
+            doc, other = self.student_nlp.make_doc(text), self.teacher_nlp.make_doc(text)
+            if [token.text for token in doc] != [token.text for token in other]:
+                raise ClinicalNerError(f"note {name}: teacher and student cut it into other tokens; use one tokenizer")
+            if len(doc):
+                docs.append(doc)
+                read.append(other)
+        emissions: List[Floats2d] = []
+        for batch in batch_docs(read, len(read) or 1, self.teacher.max_batch_tokens):
+            for name in self._before:
+                pipe: Any = self.teacher_nlp.get_pipe(name)
+                batch = list(pipe.pipe(batch)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in batch]
+            emissions += self.teacher.model.predict(batch)
+        return docs, emissions
+
+    def _divergence(self, ours: Sequence[torch.Tensor], theirs: Sequence[Floats2d]) -> torch.Tensor:
+        chains = self.student.model.attrs["chains"]
+        total = torch.zeros((), dtype=torch.float64)
+        target = [self.student._tensor(array) for array in theirs]
+        student, teacher = (network(pipe.model).crf for pipe in (self.student, self.teacher))
+        assert isinstance(student, LinearChainCRF) and isinstance(teacher, LinearChainCRF)
+        for group in alike([len(array) for array in ours], self.student.max_batch_tokens):
+            emissions, mask = pad_chains([ours[i] for i in group], chains)
+            expected, _ = pad_chains([target[i] for i in group], chains)
+            total = total + crf_divergence(student, emissions, teacher, expected, mask, self.settings.temperature)
+        return total

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import spacy
+
+from spacy_clinical_ner import cli
+from tests.pretraining.corpora import write_notes
+from tests.tagging.pipelines import ents, make_docs
+from tests.tagging.test_distillation import NOTES, make_teacher, student_config
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("distill")
+    make_teacher().to_disk(folder / "teacher")
+    write_notes(folder / "raw", [text for _, text in NOTES] + [" "])
+    student_config().to_disk(folder / "student.cfg")
+    return folder
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["clinical-ner", "distill", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return int(end.value.code or 0)
+
+
+def test_writes_a_pipeline_that_agrees_with_the_teacher(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    options = ["--config", places / "student.cfg", "--epochs", 6, "--batch-tokens", 300, "--held-out", 0.1]
+    assert run(monkeypatch, places / "teacher", places / "raw", tmp_path / "student", *options) == 0
+    printed = capsys.readouterr().out
+    assert "labels: SITE, TUMOUR" in printed
+    assert "carcinoma" not in printed
+    student, teacher = spacy.load(tmp_path / "student"), spacy.load(places / "teacher")
+    texts = [doc.text for doc in make_docs(teacher, 10, seed=77)]
+    assert sum(ents(student(text)) == ents(teacher(text)) for text in texts) >= 7
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        ("teacher", "not a pipeline"),
+        ("untagged", "no component 'crf_ner'"),
+        ("raw", "no such folder"),
+        ("config", "no such config"),
+        ("broken config", "not a config"),
+        ("output", "--overwrite"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    places: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    case: str,
+    expected: str,
+) -> None:
+    teacher, raw, output, config = places / "teacher", places / "raw", tmp_path / "out", places / "student.cfg"
+    if case == "teacher":
+        teacher = tmp_path / "nowhere"
+    elif case == "untagged":
+        teacher = tmp_path / "blank"
+        spacy.blank("es").to_disk(teacher)
+    elif case == "raw":
+        raw = tmp_path / "nowhere"
+    elif case == "config":
+        config = tmp_path / "no.cfg"
+    elif case == "broken config":
+        config = tmp_path / "broken.cfg"
+        config.write_text("[nlp\nlang = es", encoding="utf8")
+    else:
+        output.mkdir()
+    assert run(monkeypatch, teacher, raw, output, "--config", config) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("clinical-ner: ")
+    assert error.count("\n") == 1
+    assert expected in error
