@@ -72,7 +72,7 @@ def train(
     """Run spacy train on a prepared corpus, with settings of their own for small ones."""
     from wasabi import msg
 
-    from spacy_clinical_ner.project.train import is_small, parse_overrides, train_pipeline
+    from spacy_clinical_ner.project.train import encoder_overrides, is_small, parse_overrides, train_pipeline
 
     overrides = {}
     if is_small(corpus_dir / "train", small_below):
@@ -82,7 +82,7 @@ def train(
     if max_epochs:
         overrides["training.max_epochs"] = max_epochs
     if encoder is not None:
-        overrides["paths.encoder"] = str(encoder)
+        overrides.update(encoder_overrides(encoder))
     train_pipeline(config, data, output, overrides, gpu_id=gpu_id, threads=threads)
 
 

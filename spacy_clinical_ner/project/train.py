@@ -51,6 +51,27 @@ def uses_vectors(config: PathLike) -> bool:
     return any(path[-1] == "include_static_vectors" and value is True for path, value in walk_dict(components))
 
 
+def encoder_overrides(encoder: PathLike) -> Dict[str, Any]:
+    """Overrides that fit a config with a transformer to an encoder of one's own, as `clinical-ner pretrain` writes it.
+
+    The configs are made for encoders that read 512 word pieces and have learnt much: a smaller one takes shorter
+    windows, and learns from the annotations at half the rate of the layers above it, not a tenth.
+    Raises InputError if the folder has no config.json.
+    """
+    path = Path(encoder) / "config.json"
+    if not path.is_file():
+        raise InputError(path, None, "no such file; give the folder of an encoder")
+    known = srsly.read_json(path)
+    overrides: Dict[str, Any] = {"paths.encoder": str(encoder)}
+    pieces = known.get("max_position_embeddings", 512)
+    if pieces < 512:
+        overrides["components.transformer.model.get_spans.window"] = pieces - 2
+        overrides["components.transformer.model.get_spans.overlap"] = pieces // 4
+    if known.get("hidden_size", 768) < 768:
+        overrides["components.transformer.model.rate"] = 0.5
+    return overrides
+
+
 def train_pipeline(
     config: PathLike,
     data: PathLike,

@@ -6,7 +6,13 @@ import pytest
 from spacy.tokens import DocBin
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
-from spacy_clinical_ner.project.train import is_small, parse_overrides, train_pipeline, uses_vectors
+from spacy_clinical_ner.project.train import (
+    encoder_overrides,
+    is_small,
+    parse_overrides,
+    train_pipeline,
+    uses_vectors,
+)
 from spacy_clinical_ner.tokenization import blank_pipeline
 
 CONFIG = """
@@ -122,3 +128,19 @@ def test_small_is_measured_in_text(tmp_path: Path, kilobytes: int, small: bool) 
     for name in ("a.txt", "deep/b.txt", "a.ann"):
         (tmp_path / name).write_bytes(b"x" * 1000)
     assert is_small(tmp_path, kilobytes) is small
+
+
+def test_windows_and_rate_fit_an_encoder_of_ones_own(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"config\.json"):
+        encoder_overrides(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text('{"max_position_embeddings": 128, "hidden_size": 256}', encoding="utf8")
+    model = "components.transformer.model"
+    assert encoder_overrides(tmp_path) == {
+        "paths.encoder": str(tmp_path),
+        f"{model}.get_spans.window": 126,
+        f"{model}.get_spans.overlap": 32,
+        f"{model}.rate": 0.5,
+    }
+    config.write_text('{"max_position_embeddings": 514, "hidden_size": 768}', encoding="utf8")
+    assert encoder_overrides(tmp_path) == {"paths.encoder": str(tmp_path)}
