@@ -65,7 +65,7 @@ def encoder_overrides(encoder: PathLike) -> Dict[str, Any]:
     overrides: Dict[str, Any] = {"paths.encoder": str(encoder)}
     pieces = known.get("max_position_embeddings", 512)
     if pieces < 512:
-        overrides["components.transformer.model.get_spans.window"] = pieces - 2
+        overrides["components.transformer.model.get_spans.window"] = pieces  # special ones included
         overrides["components.transformer.model.get_spans.overlap"] = pieces // 4
     if known.get("hidden_size", 768) < 768:
         overrides["components.transformer.model.rate"] = 0.5

@@ -138,7 +138,7 @@ def test_windows_and_rate_fit_an_encoder_of_ones_own(tmp_path: Path) -> None:
     model = "components.transformer.model"
     assert encoder_overrides(tmp_path) == {
         "paths.encoder": str(tmp_path),
-        f"{model}.get_spans.window": 126,
+        f"{model}.get_spans.window": 128,
         f"{model}.get_spans.overlap": 32,
         f"{model}.rate": 0.5,
     }
