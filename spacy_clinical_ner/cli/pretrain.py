@@ -50,7 +50,8 @@ def pretrain(
 ) -> None:
     """Train a word-piece vocabulary and a BERT on raw notes by masked language modelling, or continue an encoder.
 
-    A run that was stopped, even by kill -9, goes on where its last checkpoint is if the same command is given again.
+    A run that was stopped, even by kill -9, goes on where its last checkpoint is if the same command is given again;
+    only --max-minutes may then be another.
     With --max-steps the same notes and seed give the same encoder; with --max-minutes the clock decides on the steps.
 
     Example: clinical-ner pretrain raw_notes encoder --size tiny --max-minutes 60 --lang es

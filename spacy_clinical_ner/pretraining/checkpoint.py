@@ -13,6 +13,8 @@ from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.files import replacing
 
 _FILE = "checkpoint.pt"
+# May change from one call to the next: more or less time, decided on the way, makes another end but no other run.
+_FREE = {"max_minutes", "checkpoint_minutes"}
 
 
 @dataclass
@@ -72,7 +74,8 @@ class CheckpointFolder:
             raise ClinicalNerError(
                 f"{file}: not a checkpoint ({type(error).__name__}); --restart begins anew"
             ) from None
-        different = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
+        keys = {*found, *identity} - (_FREE if found.get("max_minutes") and identity.get("max_minutes") else set())
+        different = sorted(key for key in keys if found.get(key) != identity.get(key))
         if different:
             raise ClinicalNerError(
                 f"{self.path} holds an unfinished run with other {', '.join(different)}; --restart begins anew"

@@ -34,7 +34,7 @@ def make_trainer(total: Optional[int] = 40, folder: Optional[Path] = None, **opt
         total=total,
         device=CPU,
         checkpoints=CheckpointFolder(folder / "encoder") if folder else None,
-        identity={"seed": settings.seed},
+        identity={"seed": settings.seed, "max_minutes": settings.max_minutes},
     )
 
 
@@ -164,7 +164,8 @@ def test_minutes_with_a_limit_on_steps(most: int, monkeypatch: pytest.MonkeyPatc
     assert trainer.run().step == most
 
 
-def test_minutes_of_earlier_runs_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("minutes", [2.0, 3.0], ids=["the same", "more"])
+def test_minutes_of_earlier_runs_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
     trainer = make_trainer(None, tmp_path, max_minutes=2.0, evaluations=20)
     clock = Clock(lambda step: 1.0)
     clock.attach(trainer, monkeypatch)
@@ -172,11 +173,11 @@ def test_minutes_of_earlier_runs_count(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(Stop):
         trainer.run()
     clock.now += 10_000  # nobody was training
-    resumed = make_trainer(None, tmp_path, max_minutes=2.0, evaluations=20)
+    resumed = make_trainer(None, tmp_path, max_minutes=minutes, evaluations=20)
     clock.attach(resumed, monkeypatch)
     assert resumed.resume()
     resumed._began = clock.now
-    assert resumed.run().step == pytest.approx(120, abs=3)
+    assert resumed.run().step == pytest.approx(minutes * 60, abs=6)
 
 
 def _stopping(trainer: Trainer, at: int):
