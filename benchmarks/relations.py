@@ -23,7 +23,9 @@ BENCHMARK = "relations between gold entities (benchmarks/relations.py), MACCROBA
 @app.command()
 def relations(
     corpus: Path = typer.Option(..., help="Folder with train/ and dev/ of MACCROBAT.", exists=True, file_okay=False),
-    seeds: int = typer.Option(1, min=1, help="Trainings of ours, with seeds 0, 1, ...; the median counts. The tutorial is trained once."),
+    seeds: int = typer.Option(
+        1, min=1, help="Trainings of ours, with seeds 0, 1, ...; the median counts. The tutorial is trained once."
+    ),
     max_steps: int = typer.Option(0, min=0, help="Stop trainings after so many updates, to try the command."),
     fresh: bool = typer.Option(False, "--fresh", help="Run again what an earlier run with the same settings finished."),
     record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/RESULTS.md."),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from spacy.tokens import DocBin
+from spacy.util import load_config, walk_dict
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.project.train import (
@@ -135,12 +136,13 @@ def test_windows_and_rate_fit_an_encoder_of_ones_own(tmp_path: Path) -> None:
         encoder_overrides(tmp_path)
     config = tmp_path / "config.json"
     config.write_text('{"max_position_embeddings": 128, "hidden_size": 256}', encoding="utf8")
-    model = "components.transformer.model"
-    assert encoder_overrides(tmp_path) == {
-        "paths.encoder": str(tmp_path),
-        f"{model}.get_spans.window": 128,
-        f"{model}.get_spans.overlap": 32,
-        f"{model}.rate": 0.5,
-    }
+    overrides = encoder_overrides(tmp_path)
+    windows = "components.transformer.model.get_spans"
+    assert overrides["paths.encoder"] == str(tmp_path)
+    assert (overrides[f"{windows}.window"], overrides[f"{windows}.overlap"]) == (128, 32)
+    path = Path(__file__).parents[2] / "configs" / "cantemist_trf.cfg"
+    before, after = ({tuple(k): v for k, v in walk_dict(load_config(path, overrides=o))} for o in ({}, overrides))
+    changed = {key for key, value in after.items() if value != before[key]}
+    assert changed == {tuple(name.split(".")) for name in overrides}
     config.write_text('{"max_position_embeddings": 514, "hidden_size": 768}', encoding="utf8")
     assert encoder_overrides(tmp_path) == {"paths.encoder": str(tmp_path)}

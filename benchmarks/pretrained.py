@@ -1,0 +1,158 @@
+"""What pre-training is worth: a tagger over an encoder of one's own, over its twin with random weights, and without."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import typer
+from tagger_common import WORK as TAGGER_WORK
+from tagger_common import digest, fingerprint, package_command, run_logged, score, show_f, table
+from tagger_compare import Plan, train_and_score
+from tagger_corpus import CANTEMIST, lay_out
+
+from spacy_clinical_ner.errors import ClinicalNerError
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+PACKAGES = ("spacy-clinical-ner", "spacy", "spacy-transformers", "transformers", "thinc", "torch")
+WORK = TAGGER_WORK.parent / "pretrained"
+CONFIG = CANTEMIST.config.with_name("cantemist_trf.cfg")
+TRAINED, RANDOM = "pre-trained", "random weights"
+
+
+@app.command()
+def pretrained(
+    encoder: Path = typer.Option(..., help="Folder that `clinical-ner pretrain` wrote.", exists=True, file_okay=False),
+    corpus: Path = typer.Option(..., help="Folder of CANTEMIST, as published.", exists=True, file_okay=False),
+    seeds: int = typer.Option(1, min=1, help="Trainings of each, with seeds 0, 1, ...; the median counts."),
+    against: Optional[Path] = typer.Option(
+        None, help="Predictions for dev2/ of another tagger, such as that without a transformer, to compare with."
+    ),
+    max_steps: int = typer.Option(0, min=0, help="So many updates in place of the config's."),
+    record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/RESULTS.md."),
+) -> None:
+    """CANTEMIST, train/ to dev2/ (dev1/ stops the training): configs/cantemist_trf.cfg over the encoder and its twin.
+
+    The twin has the same vocabulary and layers, with weights drawn anew. Strict micro F over characters against the
+    original .ann, with a bootstrap interval over documents; differences are paired. What has finished is stored below
+    benchmarks/work/ and not repeated.
+
+    Example: python benchmarks/pretrained.py --encoder ENCODER --corpus ../shared/data/cantemist --record
+    """
+    outcome = compare(encoder.resolve(), corpus.resolve(), seeds, against, max_steps)
+    typer.echo("\n" + report(outcome))
+    if record:
+        from results import RESULTS
+        from results import record as write
+
+        write("pretrained: CANTEMIST over an encoder of raw notes (benchmarks/pretrained.py)", line(outcome), PACKAGES)
+        typer.echo(f"Recorded in {RESULTS}")
+
+
+def random_twin(encoder: Path, output: Path) -> Path:
+    """The encoder with its tokenizer and config, and weights as they are drawn before any training."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    shutil.rmtree(output, ignore_errors=True)
+    torch.manual_seed(0)
+    AutoModel.from_config(AutoConfig.from_pretrained(encoder)).save_pretrained(output)
+    AutoTokenizer.from_pretrained(encoder).save_pretrained(output)
+    return output
+
+
+def compare(encoder: Path, corpus: Path, seeds: int, against: Optional[Path], max_steps: int) -> Dict[str, Any]:
+    """{"results": {system: [by seed]}, "differences": {what: [paired difference of the pre-trained one by seed]}}."""
+    from spacy_clinical_ner.project.train import encoder_overrides
+
+    weights = digest({path.name: path.stat().st_size for path in sorted(encoder.iterdir())})
+    work = WORK / f"{CANTEMIST.name}-{fingerprint(corpus)}-{encoder.name}-{weights}"
+    parts = lay_out(CANTEMIST, corpus, work)
+    paths: Tuple[str, ...] = ()
+    for name, folder in (("train", parts.train), ("dev", parts.dev)):
+        converted = work / f"{name}.spacy"
+        run_logged(
+            f"convert {name}", package_command("convert", folder, converted, "--lang", "es"), work / "convert.log"
+        )
+        paths = (*paths, f"--paths.{name}", str(converted))
+    plans = {}
+    for system, folder in ((RANDOM, random_twin(encoder, work / "random")), (TRAINED, encoder)):
+        overrides = encoder_overrides(folder)
+        if max_steps:
+            overrides["training.max_steps"] = max_steps
+        words = tuple(word for key, value in overrides.items() for word in (f"--{key}", str(value)))
+        settings = digest({"config": CONFIG.read_text(encoding="utf8"), "overrides": words})
+        plans[system] = Plan(system, CONFIG, (*paths, *words), settings)
+    results: Dict[str, List[Any]] = {
+        system: [train_and_score(plan, seed, parts.test, work) for seed in range(seeds)]
+        for system, plan in plans.items()
+    }
+    others = {RANDOM: [Path(result["predictions"]) for result in results[RANDOM]]}
+    if against is not None:
+        others[str(against.name)] = [against] * seeds
+    differences = {
+        name: [
+            score(parts.test, Path(ours["predictions"]), compare=theirs)["comparison"]
+            for ours, theirs in zip(results[TRAINED], folders)
+        ]
+        for name, folders in others.items()
+    }
+    other = score(parts.test, against) if against is not None else None
+    return {"results": results, "differences": differences, "against": other}
+
+
+def report(outcome: Dict[str, Any]) -> str:
+    """Tables for a person: every training, and the paired differences."""
+    rows = [
+        [system, str(result["seed"]), show_f(result["scores"]), f"{result['train_seconds'] / 60:.1f}"]
+        for system, results in outcome["results"].items()
+        for result in results
+    ]
+    if outcome["against"]:
+        rows.append(["the other tagger", "", show_f(outcome["against"]), ""])
+    differences = [
+        [name, str(seed), f"{d['difference']:+.4f}", f"[{d['ci_low']:+.3f}, {d['ci_high']:+.3f}]"]
+        for name, by_seed in outcome["differences"].items()
+        for seed, d in enumerate(by_seed)
+    ]
+    return "\n\n".join(
+        [
+            table(("encoder", "seed", "strict micro F [95% CI]", "training, min"), rows),
+            table((f"{TRAINED} against", "seed", "difference", "paired bootstrap, 95%"), differences),
+        ]
+    )
+
+
+def line(outcome: Dict[str, Any]) -> str:
+    """One line for RESULTS.md."""
+    parts = []
+    for system, results in outcome["results"].items():
+        median = statistics.median(result["scores"]["f"] for result in results)
+        by_seed = ", ".join(show_f(result["scores"]) for result in results)
+        parts.append(f"{system}: median F {median:.4f} (by seed {by_seed})")
+    if outcome["against"]:
+        parts.append(f"the other tagger {show_f(outcome['against'])}")
+    for name, by_seed in outcome["differences"].items():
+        values = ", ".join(f"{d['difference']:+.4f} [{d['ci_low']:+.3f}, {d['ci_high']:+.3f}]" for d in by_seed)
+        parts.append(f"paired difference to {name} by seed {values}")
+    return "; ".join(parts)
+
+
+def main() -> None:
+    """Run the command line; what a person can put right ends with one line and status 2."""
+    try:
+        app()
+    except ClinicalNerError as error:
+        print(f"pretrained.py: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
