@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import hashlib
 import statistics
 import sys
 from pathlib import Path
@@ -25,6 +25,7 @@ PACKAGES = ("spacy-clinical-ner", "spacy", "spacy-transformers", "transformers",
 WORK = TAGGER_WORK.parent / "pretrained"
 CONFIG = CANTEMIST.config.with_name("cantemist_trf.cfg")
 TRAINED, RANDOM = "pre-trained", "random weights"
+SHAPE, WEIGHTS = ("config.json", "tokenizer.json"), "model.safetensors"
 
 
 @app.command()
@@ -56,12 +57,21 @@ def pretrained(
         typer.echo(f"Recorded in {RESULTS}")
 
 
+def contents(folder: Path, names: Tuple[str, ...]) -> Dict[str, str]:
+    """What tells two encoders apart: hashes of their files. Raises ClinicalNerError if one is missing."""
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ClinicalNerError(f"{folder / missing[0]}: no such file; give a folder that `clinical-ner pretrain` wrote")
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
 def random_twin(encoder: Path, output: Path) -> Path:
     """The encoder with its tokenizer and config, and weights as they are drawn before any training."""
     import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    shutil.rmtree(output, ignore_errors=True)
+    if output.is_dir():
+        return output
     torch.manual_seed(0)
     AutoModel.from_config(AutoConfig.from_pretrained(encoder)).save_pretrained(output)
     AutoTokenizer.from_pretrained(encoder).save_pretrained(output)
@@ -72,8 +82,7 @@ def compare(encoder: Path, corpus: Path, seeds: int, against: Optional[Path], ma
     """{"results": {system: [by seed]}, "differences": {what: [paired difference of the pre-trained one by seed]}}."""
     from spacy_clinical_ner.project.train import encoder_overrides
 
-    weights = digest({path.name: path.stat().st_size for path in sorted(encoder.iterdir())})
-    work = WORK / f"{CANTEMIST.name}-{fingerprint(corpus)}-{encoder.name}-{weights}"
+    work = WORK / f"{CANTEMIST.name}-{fingerprint(corpus)}"
     parts = lay_out(CANTEMIST, corpus, work)
     paths: Tuple[str, ...] = ()
     for name, folder in (("train", parts.train), ("dev", parts.dev)):
@@ -83,12 +92,15 @@ def compare(encoder: Path, corpus: Path, seeds: int, against: Optional[Path], ma
         )
         paths = (*paths, f"--paths.{name}", str(converted))
     plans = {}
-    for system, folder in ((RANDOM, random_twin(encoder, work / "random")), (TRAINED, encoder)):
+    kept = contents(encoder, SHAPE)
+    twin = random_twin(encoder, work / f"random-{digest(kept)}")
+    for system, folder, what in ((RANDOM, twin, kept), (TRAINED, encoder, contents(encoder, (*SHAPE, WEIGHTS)))):
         overrides = encoder_overrides(folder)
         if max_steps:
             overrides["training.max_steps"] = max_steps
         words = tuple(word for key, value in overrides.items() for word in (f"--{key}", str(value)))
-        settings = digest({"config": CONFIG.read_text(encoding="utf8"), "overrides": words})
+        chosen = {key: value for key, value in overrides.items() if key != "paths.encoder"}
+        settings = digest({"config": CONFIG.read_text(encoding="utf8"), "encoder": what, "overrides": chosen})
         plans[system] = Plan(system, CONFIG, (*paths, *words), settings)
     results: Dict[str, List[Any]] = {
         system: [train_and_score(plan, seed, parts.test, work) for seed in range(seeds)]
