@@ -43,6 +43,12 @@ def pretrain(
     batch_size: Optional[int] = typer.Option(None, min=1, help="Sequences of a batch; default by size."),
     learning_rate: Optional[float] = typer.Option(None, min=0.0, help="At its peak; default by size."),
     held_out: float = typer.Option(0.02, min=0.0, max=0.5, help="Share of the notes that is kept for the perplexity."),
+    random_start: bool = typer.Option(
+        False,
+        "--random-start",
+        help="Begin with random weights only; else the frequencies of word pieces, and which keep company, are counted "
+        "first and written into the vocabulary's vectors, which saves the first hundreds of steps.",
+    ),
     gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
     no_plots: bool = typer.Option(False, "--no-plots", help="Draw no loss curve (needs no matplotlib)."),
     restart: bool = typer.Option(False, "--restart", help="Forget an unfinished run in OUT.partial."),
@@ -73,6 +79,7 @@ def pretrain(
         batch_size=batch_size,
         learning_rate=learning_rate,
         held_out=held_out,
+        counts=not random_start,
     )
 
     pretrain_and_report(
