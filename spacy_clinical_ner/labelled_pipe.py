@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, Iterable, List, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Tuple
 
 from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import Doc
 
+from spacy_clinical_ner.tagging.batches import batch_docs
 from spacy_clinical_ner.torch_shim import torch_shim
 
 
@@ -13,6 +15,7 @@ class LabelledPipe(TrainablePipe):
     """A component whose labels stand in `cfg["labels"]` and whose model is made with one LazyTorchShim."""
 
     cfg: Dict[str, Any]
+    max_batch_tokens: int
 
     @property
     def labels(self) -> Tuple[str, ...]:
@@ -55,3 +58,13 @@ class LabelledPipe(TrainablePipe):
                 f"[{self.name}] cannot train on the label(s) {', '.join(unknown)}: the model was built for "
                 f"{', '.join(self.labels)}. Initialize the pipeline again with all labels."
             )
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Annotate a stream; a batch holds at most `batch_size` Docs and about `max_batch_tokens` tokens."""
+        handle = self.get_error_handler()
+        for docs in batch_docs(stream, batch_size, self.max_batch_tokens):
+            try:
+                self.set_annotations(docs, self.predict(docs))
+                yield from docs
+            except Exception as error:
+                handle(self.name, self, docs, error)

@@ -4,9 +4,7 @@ from typing import (
     Any,
     Callable,
     Dict,
-    FrozenSet,
     Iterable,
-    Iterator,
     List,
     NamedTuple,
     Optional,
@@ -31,15 +29,13 @@ from spacy_clinical_ner.extensions import Relation, set_relations
 from spacy_clinical_ner.joint.architectures import JointGradient, JointInput, JointOutput, network, set_sizes, sizes
 from spacy_clinical_ner.joint.entities import FoundEntity, entity_loss, find_entities, gold_tags, make_spans
 from spacy_clinical_ner.joint.pairs import FittingPairs, PairGroup, make_group
-from spacy_clinical_ner.labelled_pipe import LabelledPipe
 from spacy_clinical_ner.relations.candidates import CandidatePairs
-from spacy_clinical_ner.relations.ceiling import Ceiling, held_out_ceiling
+from spacy_clinical_ner.relations.ceiling import Ceiling
 from spacy_clinical_ner.relations.decoding import ScoredPairs, decode, one_way
 from spacy_clinical_ner.relations.gold import Gold, gold_on_predicted, is_annotated, targets
 from spacy_clinical_ner.relations.losses import cross_entropy, probabilities
 from spacy_clinical_ner.relations.mentions import Mentions, get_spans
-from spacy_clinical_ner.relations.schema import TypePairSchema
-from spacy_clinical_ner.tagging.batches import batch_docs
+from spacy_clinical_ner.relations.pipe import RelationPipe
 
 ENTITIES = ("predicted", "given")
 
@@ -51,7 +47,7 @@ class Found(NamedTuple):
     relations: Optional[List[Relation]]
 
 
-class JointExtractor(LabelledPipe):
+class JointExtractor(RelationPipe):
     """Writes `doc.ents` with `span._.confidence`, the posterior of the CRF, and `doc._.relations` with their score."""
 
     multi_label = False  # at most one relation a pair, as in the paper
@@ -75,11 +71,8 @@ class JointExtractor(LabelledPipe):
         max_batch_tokens: int = 5000,
         scorer: Optional[Callable] = None,
     ) -> None:
-        for setting, value in (("threshold", threshold), ("entity_threshold", entity_threshold)):
-            if value is not None and not 0.0 <= value <= 1.0:
-                raise ValueError(f"{setting} is a probability: choose a number from 0 to 1, not {value}")
-        if not 0.0 < keep_negatives <= 1.0:
-            raise ValueError(f"keep_negatives is a share above 0 and at most 1, not {keep_negatives}")
+        if not 0.0 <= entity_threshold <= 1.0:
+            raise ValueError(f"entity_threshold is a probability: choose a number from 0 to 1, not {entity_threshold}")
         if entities not in ENTITIES:
             raise ValueError(f"entities is one of {', '.join(ENTITIES)}, not '{entities}'")
         if min(entity_weight, relation_weight) < 0 or entity_weight + relation_weight <= 0:
@@ -88,25 +81,20 @@ class JointExtractor(LabelledPipe):
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.candidates = candidates
         self.entities = entities
-        self.spans_key = spans_key
-        self._symmetric = frozenset(symmetric)
-        self._threshold = threshold
         self.entity_threshold = entity_threshold
-        self.keep_negatives = keep_negatives
         self.entity_weight = entity_weight
         self.relation_weight = relation_weight
         self.max_batch_tokens = max_batch_tokens
-        self._random = np.random.default_rng(seed)
-        self.cfg: Dict[str, Any] = {
-            "labels": [],
-            "relation_labels": [],
-            "schema": {},
-            "symmetric": [],
-            "threshold": None,
-            "ceiling": None,
-        }
+        learned = self.set_up_relations(
+            candidates=candidates,
+            spans_key=spans_key,
+            symmetric=symmetric,
+            threshold=threshold,
+            keep_negatives=keep_negatives,
+            seed=seed,
+        )
+        self.cfg: Dict[str, Any] = {**learned, "relation_labels": []}
 
     @property
     def relation_labels(self) -> Tuple[str, ...]:
@@ -116,24 +104,6 @@ class JointExtractor(LabelledPipe):
     @property
     def label_data(self) -> Dict[str, List[str]]:  # type: ignore[override]
         return {"entities": list(self.labels), "relations": list(self.relation_labels)}
-
-    @property
-    def threshold(self) -> float:
-        """The least probability of a relation that is written: as set, else as tuned, else 0.5."""
-        for value in (self._threshold, self.cfg["threshold"]):
-            if value is not None:
-                return float(value)
-        return 0.5
-
-    @property
-    def symmetric(self) -> FrozenSet[str]:
-        """Labels without direction: as set, and as an annotation.conf declared them at initialize."""
-        return self._symmetric | frozenset(self.cfg["symmetric"])
-
-    @property
-    def schema(self) -> TypePairSchema:
-        """Type pairs of relations, as learned or declared at initialize."""
-        return TypePairSchema.from_json(self.cfg["schema"])
 
     def initialize(
         self,
@@ -148,8 +118,7 @@ class JointExtractor(LabelledPipe):
         `relation_classifier`. Raises ValueError if there is no label for a task that is trained.
         """
         validate_get_examples(get_examples, "JointExtractor.initialize")
-        declared = self.candidates.declared_types()
-        self.cfg["symmetric"] = sorted({relation.label for relation in declared or () if relation.symmetric})
+        declared = self.declare_symmetric()
         data: List[Tuple[Mentions, Gold]] = []
         docs: List[Doc] = []
         names: Set[str] = set()
@@ -169,33 +138,16 @@ class JointExtractor(LabelledPipe):
             )
         set_sizes(self.model, len(self.labels), 1 + len(self.relation_labels))
         self.model.initialize(X=JointInput(docs, lambda emissions: []))
-        schema = TypePairSchema.declared(declared or ())
-        if declared is None:
-            for mentions, gold in data:
-                schema.learn(mentions, gold.relations)
-        self.cfg["schema"] = schema.to_json()
-        fitting = self.fitting
-        ceiling = Ceiling.of(fitting, schema, data)
-        held_out = ceiling if declared is not None else held_out_ceiling(fitting, data)
-        self.cfg["ceiling"] = {"train": ceiling.to_json(), "held_out": held_out.to_json()}
+        self.learn_schema(data, declared)
+        ceiling = self.measure_ceiling(self.fitting, data, declared)
         if self.relation_weight:
-            msg.info(f"{self.name}: {ceiling}; {held_out.recall:.1%} of those in documents held out")
+            msg.info(ceiling)
 
     @property
     def fitting(self) -> FittingPairs:
         """The candidates that fit into a window. Raises ValueError before initialize."""
         windows = sizes(self.model)
         return FittingPairs(self.candidates, network(self.model).pieces, windows.capacity, windows.most)
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Annotate a stream; a batch holds at most `batch_size` Docs and about `max_batch_tokens` tokens."""
-        handle = self.get_error_handler()
-        for docs in batch_docs(stream, batch_size, self.max_batch_tokens):
-            try:
-                self.set_annotations(docs, self.predict(docs))
-                yield from docs
-            except Exception as error:
-                handle(self.name, self, docs, error)
 
     def predict(self, docs: Iterable[Doc]) -> List[Found]:
         """Entities and relations of each Doc, by position."""

@@ -1,7 +1,7 @@
 """`relation_classifier`: directed, labelled relations between the mentions of a Doc."""
 
 from itertools import islice
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,16 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 from wasabi import msg
 
-from spacy_clinical_ner.brat.configuration import RelationType
 from spacy_clinical_ner.extensions import Relation, set_relations
-from spacy_clinical_ner.labelled_pipe import LabelledPipe
 from spacy_clinical_ner.relations.architectures import PairGroup, RelationInput, set_sizes
 from spacy_clinical_ner.relations.candidates import CandidatePairs
-from spacy_clinical_ner.relations.ceiling import Ceiling, held_out_ceiling
+from spacy_clinical_ner.relations.ceiling import Ceiling
 from spacy_clinical_ner.relations.decoding import ScoredPairs, decode, one_way
 from spacy_clinical_ner.relations.features import pair_features
 from spacy_clinical_ner.relations.gold import Gold, gold_on_predicted, is_annotated, targets
 from spacy_clinical_ner.relations.losses import cross_entropy, probabilities
 from spacy_clinical_ner.relations.mentions import Mentions, get_spans
+from spacy_clinical_ner.relations.pipe import RelationPipe
 from spacy_clinical_ner.relations.schema import TypePairSchema
 from spacy_clinical_ner.tagging.windows import batch_by_length
 
@@ -131,7 +130,7 @@ def make_relation_classifier(
     )
 
 
-class RelationClassifier(LabelledPipe):
+class RelationClassifier(RelationPipe):
     """Scores candidate pairs of mentions and writes `doc._.relations`; what stood there before is replaced."""
 
     def __init__(
@@ -151,56 +150,29 @@ class RelationClassifier(LabelledPipe):
         max_batch_tokens: int = 10000,
         scorer: Optional[Callable] = None,
     ) -> None:
-        if threshold is not None and not 0.0 <= threshold <= 1.0:
-            raise ValueError(f"threshold is a probability: choose a number from 0 to 1, not {threshold}")
-        if not 0.0 < keep_negatives <= 1.0:
-            raise ValueError(f"keep_negatives is a share above 0 and at most 1, not {keep_negatives}")
         if train_on not in TRAIN_ON:
             raise ValueError(f"train_on is one of {', '.join(TRAIN_ON)}, not '{train_on}'")
         self.vocab = vocab
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.candidates = candidates
-        self.spans_key = spans_key
-        self._symmetric = frozenset(symmetric)
         self.multi_label = multi_label
-        self._threshold = threshold
         self.train_on = train_on
-        self.keep_negatives = keep_negatives
         self.max_batch_tokens = max_batch_tokens
-        self._random = np.random.default_rng(seed)
-        self.cfg: Dict[str, Any] = {
-            "labels": [],
-            "types": [],
-            "schema": {},
-            "symmetric": [],
-            "threshold": None,
-            "ceiling": None,
-        }
+        learned = self.set_up_relations(
+            candidates=candidates,
+            spans_key=spans_key,
+            symmetric=symmetric,
+            threshold=threshold,
+            keep_negatives=keep_negatives,
+            seed=seed,
+        )
+        self.cfg: Dict[str, Any] = {**learned, "types": []}
 
     @property
     def relation_labels(self) -> Tuple[str, ...]:
         """The same as `labels`; a joint extractor has labels of entities besides."""
         return self.labels
-
-    @property
-    def threshold(self) -> float:
-        """The least probability of a relation that is written: as set, else as tuned, else 0.5."""
-        for value in (self._threshold, self.cfg["threshold"]):
-            if value is not None:
-                return float(value)
-        return 0.5
-
-    @property
-    def symmetric(self) -> FrozenSet[str]:
-        """Labels without direction: as set, and as an annotation.conf declared them at initialize."""
-        return self._symmetric | frozenset(self.cfg["symmetric"])
-
-    @property
-    def schema(self) -> TypePairSchema:
-        """Type pairs of relations, as learned or declared at initialize."""
-        return TypePairSchema.from_json(self.cfg["schema"])
 
     def initialize(
         self,
@@ -216,8 +188,7 @@ class RelationClassifier(LabelledPipe):
         learned from. Raises ValueError if there is not one label.
         """
         validate_get_examples(get_examples, "RelationClassifier.initialize")
-        declared = self.candidates.declared_types()
-        self.cfg["symmetric"] = sorted({relation.label for relation in declared or () if relation.symmetric})
+        declared = self.declare_symmetric()
         data: List[Tuple[Mentions, Gold]] = []
         for example in get_examples():
             gold = gold_on_predicted(example, self.spans_key, self.symmetric)
@@ -228,21 +199,11 @@ class RelationClassifier(LabelledPipe):
         self.cfg["types"] = sorted({name for mentions, _ in data for name in mentions.names})
         for name in self.cfg["types"]:
             self.vocab.strings.add(name)
-        self._learn_candidates(data, declared)
+        self.learn_schema(data, declared)
+        msg.info(self.measure_ceiling(self.candidates, data, declared))
         set_sizes(self.model, len(self.cfg["types"]), len(self.labels) + (0 if self.multi_label else 1))
         sample = [example.predicted for example in islice(get_examples(), 10)]
         self.model.initialize(X=RelationInput([doc for doc in sample if len(doc)] or sample, []))
-
-    def _learn_candidates(self, data: List[Tuple[Mentions, Gold]], declared: Optional[List[RelationType]]) -> None:
-        schema = TypePairSchema.declared(declared or ())
-        if declared is None:
-            for mentions, gold in data:
-                schema.learn(mentions, gold.relations)
-        self.cfg["schema"] = schema.to_json()
-        ceiling = Ceiling.of(self.candidates, schema, data)
-        held_out = ceiling if declared is not None else held_out_ceiling(self.candidates, data)
-        self.cfg["ceiling"] = {"train": ceiling.to_json(), "held_out": held_out.to_json()}
-        msg.info(f"{self.name}: {ceiling}; {held_out.recall:.1%} of those in documents held out")
 
     def predict(self, docs: Iterable[Doc]) -> List[List[Relation]]:
         """The relations of each Doc that reach the threshold, by position."""

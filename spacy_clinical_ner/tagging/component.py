@@ -17,7 +17,7 @@ from spacy_clinical_ner import extensions
 from spacy_clinical_ner.labelled_pipe import LabelledPipe
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.tagging.architectures import network, set_labels
-from spacy_clinical_ner.tagging.batches import alike, batch_docs, pad_chains
+from spacy_clinical_ner.tagging.batches import alike, pad_chains
 from spacy_clinical_ner.tagging.views import View, as_doc, to_tokens, to_words
 from spacy_clinical_ner.torch_shim import as_floats2d, torch_shim
 
@@ -182,16 +182,6 @@ class CrfEntityRecognizer(LabelledPipe):
         set_labels(self.model, 1 if per_label else len(self.labels), len(self.labels) if per_label else 1)
         sample = self.seen(example.predicted for example in islice(get_examples(), 10))
         self.model.initialize(X=[doc for doc in sample if len(doc)] or sample)
-
-    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Annotate a stream; a batch holds at most `batch_size` Docs and about `max_batch_tokens` tokens."""
-        handle = self.get_error_handler()
-        for docs in batch_docs(stream, batch_size, self.max_batch_tokens):
-            try:
-                self.set_annotations(docs, self.predict(docs))
-                yield from docs
-            except Exception as error:
-                handle(self.name, self, docs, error)
 
     def predict(self, docs: Iterable[Doc]) -> List[List[Mention]]:
         """The most probable mentions of each Doc, with their confidence, by position."""
