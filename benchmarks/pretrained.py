@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import statistics
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import typer
 from tagger_common import WORK as TAGGER_WORK
@@ -37,6 +38,7 @@ def pretrained(
         None, help="Predictions for dev2/ of another tagger, such as that without a transformer, to compare with."
     ),
     max_steps: int = typer.Option(0, min=0, help="So many updates in place of the config's."),
+    jobs: int = typer.Option(1, min=1, help="Trainings at a time."),
     record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/RESULTS.md."),
 ) -> None:
     """CANTEMIST, train/ to dev2/ (dev1/ stops the training): configs/cantemist_trf.cfg over the encoder and its twin.
@@ -47,7 +49,7 @@ def pretrained(
 
     Example: python benchmarks/pretrained.py --encoder ENCODER --corpus ../shared/data/cantemist --record
     """
-    outcome = compare(encoder.resolve(), corpus.resolve(), seeds, against, max_steps)
+    outcome = compare(encoder.resolve(), corpus.resolve(), seeds, against, max_steps, jobs)
     typer.echo("\n" + report(outcome))
     if record:
         from results import RESULTS
@@ -78,7 +80,9 @@ def random_twin(encoder: Path, output: Path) -> Path:
     return output
 
 
-def compare(encoder: Path, corpus: Path, seeds: int, against: Optional[Path], max_steps: int) -> Dict[str, Any]:
+def compare(
+    encoder: Path, corpus: Path, seeds: int, against: Optional[Path], max_steps: int, jobs: int
+) -> Dict[str, Any]:
     """{"results": {system: [by seed]}, "differences": {what: [paired difference of the pre-trained one by seed]}}."""
     from spacy_clinical_ner.project.train import encoder_overrides
 
@@ -102,10 +106,10 @@ def compare(encoder: Path, corpus: Path, seeds: int, against: Optional[Path], ma
         chosen = {key: value for key, value in overrides.items() if key != "paths.encoder"}
         settings = digest({"config": CONFIG.read_text(encoding="utf8"), "encoder": what, "overrides": chosen})
         plans[system] = Plan(system, CONFIG, (*paths, *words), settings)
-    results: Dict[str, List[Any]] = {
-        system: [train_and_score(plan, seed, parts.test, work) for seed in range(seeds)]
-        for system, plan in plans.items()
-    }
+    runs = [(system, seed) for seed in range(seeds) for system in plans]
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        done = list(pool.map(lambda run: train_and_score(plans[run[0]], run[1], parts.test, work), runs))
+    results = {system: [result for result in done if result["system"] == system] for system in plans}
     others = {RANDOM: [Path(result["predictions"]) for result in results[RANDOM]]}
     if against is not None:
         others[str(against.name)] = [against] * seeds

@@ -41,7 +41,8 @@ def test_every_row_builds_a_tagger(table, row, tmp_path):
     config = spacy.util.load_config(tmp_path / "row.cfg").interpolate()
     nlp = load_model_from_config(config, auto_fill=True, validate=True)
     assert nlp.lang == table.lang
-    assert nlp.pipe_names[-1] in ("crf_ner", "label_attention_ner", "entity_ruler", "joint_extractor")
+    finders = [name for name in nlp.pipe_names if name not in ("transformer", "trf_data_cleaner")]
+    assert finders in (["crf_ner"], ["label_attention_ner"], ["entity_ruler"], ["joint_extractor"])
     if "training" in config:
         training = config["training"]
         assert training["max_steps"] == table.steps
