@@ -29,7 +29,7 @@ def test_the_twin_has_the_same_shape_and_vocabulary_and_always_the_same_other_we
 
 
 def test_a_folder_that_is_no_encoder_is_told(tmp_path):
-    with pytest.raises(ClinicalNerError, match="config.json: no such file"):
+    with pytest.raises(ClinicalNerError, match=r"config\.json: no such file"):
         contents(tmp_path, SHAPE)
 
 
