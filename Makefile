@@ -23,7 +23,7 @@ demo: $(VENV)/.demo
 		--corpus corpus/cantemist/brat
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .

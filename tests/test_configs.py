@@ -65,7 +65,7 @@ def test_config_trains_on_the_sample(name: str, corpora: dict, request, tmp_path
         pytest.importorskip("spacy_transformers")
         overrides["paths.encoder"] = str(request.getfixturevalue("encoder"))
     config = load_config(CONFIGS / f"{name}.cfg", overrides=overrides)
-    (component,) = [pipe for pipe in config["nlp"]["pipeline"] if pipe.endswith("_ner")]
+    (component,) = [pipe for pipe in config["nlp"]["pipeline"] if pipe.endswith(("_ner", "_extractor"))]
     if "vectors" in config["paths"]:
         config["initialize"]["vectors"] = None
         embed = config["components"][component]["model"]["tok2vec"]["embed"]

@@ -141,7 +141,7 @@ def test_killed_run_goes_on_with_the_same_loss_curve(notes: Path, tmp_path: Path
 def test_continues_an_encoder_with_its_vocabulary(notes: Path, tmp_path: Path) -> None:
     first = pretrain([notes], tmp_path / "private" / "first", SETTINGS, plots=False)
     settings = PretrainingSettings(
-        start=str(tmp_path / "private" / "first"), max_steps=12, held_out=0.1, batch_size=4, learning_rate=1e-3
+        start=str(tmp_path / "private" / "first"), max_steps=120, held_out=0.1, batch_size=4, learning_rate=1e-3
     )
     second = pretrain([notes], tmp_path / "second", settings, plots=False)
     assert second.first_perplexity == pytest.approx(first.perplexity, rel=1e-5)
