@@ -30,6 +30,7 @@ def distill(
     trained on some afterwards, by `source = "OUT"` in a config.
 
     Example: clinical-ner distill training/cantemist_trf/model-best raw_notes student --config configs/cantemist.cfg
+    --vectors corpus/vectors
     """
     import sys
 
@@ -41,6 +42,7 @@ def distill(
     from spacy_clinical_ner.files import replacing
     from spacy_clinical_ner.pipelines import load_pipeline
     from spacy_clinical_ner.pretraining.notes import read_notes, split_held_out
+    from spacy_clinical_ner.project.train import uses_vectors
     from spacy_clinical_ner.tagging.distillation import (
         Agreement,
         Distillation,
@@ -60,7 +62,16 @@ def distill(
     nlp = load_pipeline(teacher)
     tagger = find_tagger(nlp, component, "teacher")
     try:
-        loaded = load_config(config, overrides={} if vectors is None else {"paths.vectors": str(vectors)})
+        given = load_config(config).get("paths", {})
+        # The corpora of the config are not read, but their readers want a path.
+        overrides = {f"paths.{part}": "" for part in ("train", "dev") if part in given and given[part] is None}
+        if vectors is not None:
+            overrides["paths.vectors"] = str(vectors)
+        elif uses_vectors(config) and not given.get("vectors"):
+            raise InputError(config, None, "takes word vectors: give them with --vectors")
+        loaded = load_config(config, overrides=overrides, interpolate=True)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(config, None, f"not a config: {str(error).splitlines()[0]}") from None
     student = make_student(loaded, tagger, component, [note.text for note in train[:10]], seed)

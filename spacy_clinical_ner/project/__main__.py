@@ -74,15 +74,13 @@ def train(
 
     from spacy_clinical_ner.project.train import encoder_overrides, is_small, parse_overrides, train_pipeline
 
-    overrides = {}
+    overrides = encoder_overrides(encoder) if encoder is not None else {}
     if is_small(corpus_dir / "train", small_below):
-        overrides = parse_overrides(for_small)
+        overrides.update(parse_overrides(for_small))
         msg.info(f"Less than {small_below} kB of training text: using the settings for small corpora")
     overrides["system.seed"] = seed
     if max_epochs:
         overrides["training.max_epochs"] = max_epochs
-    if encoder is not None:
-        overrides.update(encoder_overrides(encoder))
     train_pipeline(config, data, output, overrides, gpu_id=gpu_id, threads=threads)
 
 

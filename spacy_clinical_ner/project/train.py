@@ -62,7 +62,10 @@ def encoder_overrides(encoder: PathLike) -> Dict[str, Any]:
     path = Path(encoder) / "config.json"
     if not path.is_file():
         raise InputError(path, None, "no such file; give the folder of an encoder")
-    known = srsly.read_json(path)
+    try:
+        known = dict(srsly.read_json(path))
+    except (ValueError, TypeError):
+        raise InputError(path, None, "not the config of an encoder") from None
     overrides: Dict[str, Any] = {"paths.encoder": str(encoder)}
     pieces = known.get("max_position_embeddings", 512)
     if pieces < 512:

@@ -41,6 +41,23 @@ def test_writes_a_pipeline_that_agrees_with_the_teacher(
     assert sum(ents(student(text)) == ents(teacher(text)) for text in texts) >= 7
 
 
+def test_a_config_as_published_needs_no_corpus(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    config = Path(__file__).parents[2] / "configs" / "cantemist.cfg"
+    assert run(monkeypatch, places / "teacher", places / "raw", tmp_path / "student", "--config", config) == 2
+    told = capsys.readouterr().err
+    assert "takes word vectors: give them with --vectors" in told
+    assert told.count("\n") == 1
+    without = config.read_text(encoding="utf8").replace(
+        "include_static_vectors = true", "include_static_vectors = false"
+    )
+    (tmp_path / "own.cfg").write_text(without, encoding="utf8")
+    options = ["--config", tmp_path / "own.cfg", "--max-steps", 1]
+    assert run(monkeypatch, places / "teacher", places / "raw", tmp_path / "student", *options) == 0
+    assert spacy.load(tmp_path / "student").get_pipe("crf_ner").labels == ("SITE", "TUMOUR")  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("case", "expected"),
     [

@@ -144,5 +144,8 @@ def test_windows_and_rate_fit_an_encoder_of_ones_own(tmp_path: Path) -> None:
     before, after = ({tuple(k): v for k, v in walk_dict(load_config(path, overrides=o))} for o in ({}, overrides))
     changed = {key for key, value in after.items() if value != before[key]}
     assert changed == {tuple(name.split(".")) for name in overrides}
+    config.write_text("no json", encoding="utf8")
+    with pytest.raises(InputError, match=r"config\.json: not the config"):
+        encoder_overrides(tmp_path)
     config.write_text('{"max_position_embeddings": 514, "hidden_size": 768}', encoding="utf8")
     assert encoder_overrides(tmp_path) == {"paths.encoder": str(tmp_path)}
