@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
@@ -50,13 +50,14 @@ class LabelledPipe(TrainablePipe):
         for label in self.labels:
             self.vocab.strings.add(label)
 
-    def check_labels(self, used: Collection[str]) -> None:
-        """Raise ValueError if there is a label that the model was not built for."""
-        unknown = sorted(set(used) - set(self.labels))
+    def check_labels(self, used: Collection[str], known: Optional[Sequence[str]] = None) -> None:
+        """Raise ValueError if there is a label that the model was not built for. known: by default, `labels`."""
+        built_for = self.labels if known is None else known
+        unknown = sorted(set(used) - set(built_for))
         if unknown:
             raise ValueError(
                 f"[{self.name}] cannot train on the label(s) {', '.join(unknown)}: the model was built for "
-                f"{', '.join(self.labels)}. Initialize the pipeline again with all labels."
+                f"{', '.join(built_for)}. Initialize the pipeline again with all labels."
             )
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:

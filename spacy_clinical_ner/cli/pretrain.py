@@ -46,8 +46,8 @@ def pretrain(
     random_start: bool = typer.Option(
         False,
         "--random-start",
-        help="Begin with random weights only; else the frequencies of word pieces, and which keep company, are counted "
-        "first and written into the vocabulary's vectors, which saves the first hundreds of steps.",
+        help="Begin with random weights only; else frequencies of word pieces, and which keep company, are counted and "
+        "written into the weights first, and some heads look at neighbours, which saves thousands of steps.",
     ),
     gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
     no_plots: bool = typer.Option(False, "--no-plots", help="Draw no loss curve (needs no matplotlib)."),
@@ -79,7 +79,7 @@ def pretrain(
         batch_size=batch_size,
         learning_rate=learning_rate,
         held_out=held_out,
-        counts=not random_start,
+        random_start=random_start,
     )
 
     pretrain_and_report(

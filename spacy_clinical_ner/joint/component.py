@@ -27,15 +27,15 @@ from wasabi import msg
 from spacy_clinical_ner import extensions
 from spacy_clinical_ner.extensions import Relation, set_relations
 from spacy_clinical_ner.joint.architectures import JointGradient, JointInput, JointOutput, network, set_sizes, sizes
-from spacy_clinical_ner.joint.entities import FoundEntity, entity_loss, find_entities, gold_tags, make_spans
+from spacy_clinical_ner.joint.entities import entity_loss, find_entities, gold_tags, make_spans
 from spacy_clinical_ner.joint.pairs import FittingPairs, PairGroup, make_group
 from spacy_clinical_ner.relations.candidates import CandidatePairs
-from spacy_clinical_ner.relations.ceiling import Ceiling
 from spacy_clinical_ner.relations.decoding import ScoredPairs, decode, one_way
 from spacy_clinical_ner.relations.gold import Gold, gold_on_predicted, is_annotated, targets
 from spacy_clinical_ner.relations.losses import cross_entropy, probabilities
 from spacy_clinical_ner.relations.mentions import Mentions, get_spans
 from spacy_clinical_ner.relations.pipe import RelationPipe
+from spacy_clinical_ner.tagging.decoding import Mention
 
 ENTITIES = ("predicted", "given")
 
@@ -43,7 +43,7 @@ ENTITIES = ("predicted", "given")
 class Found(NamedTuple):
     """What is found in a Doc. entities: None where those of the Doc are left as they are. relations: None likewise."""
 
-    entities: Optional[List[FoundEntity]]
+    entities: Optional[List[Mention]]
     relations: Optional[List[Relation]]
 
 
@@ -144,6 +144,10 @@ class JointExtractor(RelationPipe):
             msg.info(ceiling)
 
     @property
+    def looked_at(self) -> CandidatePairs:
+        return self.fitting
+
+    @property
     def fitting(self) -> FittingPairs:
         """The candidates that fit into a window. Raises ValueError before initialize."""
         windows = sizes(self.model)
@@ -153,11 +157,11 @@ class JointExtractor(RelationPipe):
         """Entities and relations of each Doc, by position."""
         docs = list(docs)
         finds_entities = self.entities == "predicted" and self.entity_weight > 0
-        found: List[List[FoundEntity]] = []
+        found: List[List[Mention]] = []
 
         def mentions(emissions: Sequence[Floats2d]) -> List[Sequence[Span]]:
             if not finds_entities:
-                return [self._mentions(doc) for doc in docs]
+                return [self.mentions_between(doc) for doc in docs]
             found.extend(find_entities(self.model, emissions, self.max_batch_tokens, self.entity_threshold))
             return [make_spans(doc, entities, self.labels) for doc, entities in zip(docs, found)]
 
@@ -169,10 +173,9 @@ class JointExtractor(RelationPipe):
 
     def score_pairs(self, docs: Sequence[Doc]) -> List[ScoredPairs]:
         """The candidates among the mentions that each Doc has, and the probabilities of their labels."""
-        return self._score(docs, lambda emissions: [self._mentions(doc) for doc in docs])
+        return self._score(docs, lambda emissions: [self.mentions_between(doc) for doc in docs])
 
-    def _mentions(self, doc: Doc) -> Sequence[Span]:
-        """What a Doc has to find relations between."""
+    def mentions_between(self, doc: Doc) -> Sequence[Span]:
         return get_spans(doc, self.spans_key if self.entities == "given" else None)
 
     def _score(
@@ -274,7 +277,7 @@ class JointExtractor(RelationPipe):
             if not self.relation_weight or not is_annotated(example.reference):
                 continue
             gold = gold_on_predicted(example, self.spans_key, self.symmetric)
-            self._check_relation_labels({label for _, _, label in gold.relations})
+            self.check_labels({label for _, _, label in gold.relations}, self.relation_labels)
             mentions = Mentions.of(example.predicted, gold.spans)
             group = make_group(number, mentions, self.labels, fitting, schema)
             hits, _ = targets(mentions, group.pairs, gold.relations, self.relation_labels)
@@ -282,27 +285,3 @@ class JointExtractor(RelationPipe):
             groups.append(group.kept(kept))
             rows.append(hits[kept])
         return groups, np.concatenate(rows)
-
-    def _check_relation_labels(self, used: Iterable[str]) -> None:
-        unknown = sorted(set(used) - set(self.relation_labels))
-        if unknown:
-            raise ValueError(
-                f"[{self.name}] cannot train on the relation label(s) {', '.join(unknown)}: the model was built for "
-                f"{', '.join(self.relation_labels)}. Initialize the pipeline again with all labels."
-            )
-
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
-        """The scorer's figures and "rel_candidate_recall": the share of gold relations that a candidate covers."""
-        examples = list(examples)
-        scores = super().score(examples, **{"symmetric": self.symmetric, **kwargs})
-        if self.cfg["schema"]:
-            scores["rel_candidate_recall"] = self.ceiling(examples).recall
-        return scores
-
-    def ceiling(self, examples: Iterable[Example]) -> Ceiling:
-        """How many gold relations the candidates among the mentions of the predicted Docs cover."""
-        found = []
-        for example in examples:
-            gold = gold_on_predicted(example, self.spans_key, self.symmetric)
-            found.append((Mentions.of(example.predicted, self._mentions(example.predicted)), gold))
-        return Ceiling.of(self.fitting, self.schema, found)

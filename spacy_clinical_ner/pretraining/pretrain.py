@@ -30,7 +30,7 @@ from spacy_clinical_ner.pretraining.settings import (
     SIZES,
     PretrainingSettings,
 )
-from spacy_clinical_ner.pretraining.start import start_from_counts
+from spacy_clinical_ner.pretraining.start import informed_start
 from spacy_clinical_ner.pretraining.training import Trainer
 from spacy_clinical_ner.pretraining.vocabulary import train_tokenizer
 
@@ -139,8 +139,8 @@ def pretrain(
     )
     if trainer.resume():
         say(f"going on at step {trainer.progress.step:,}")
-    elif settings.counts and settings.start is None:
-        start_from_counts(model, data.notes, settings.seed)
+    elif settings.start is None and not settings.random_start:
+        informed_start(model, data.notes, settings.seed)
     done = trainer.run()
     summary = PretrainingSummary(
         notes_read=notes.read,

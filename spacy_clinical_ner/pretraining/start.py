@@ -1,7 +1,8 @@
-"""A better start than random weights: what counting alone can tell an encoder about its vocabulary.
+"""A better start than random weights: what can be told to an encoder instead of being learnt.
 
-Masked language modelling spends its first thousand steps on learning how frequent each word piece is, and which ones
-keep company. On few notes that is most of what it ever learns. Both can be counted in a minute.
+Masked language modelling spends its first thousands of steps on learning how frequent each word piece is, which ones
+keep company, and to look at the pieces beside a mask. On few notes that is most of what it ever learns. The first two
+can be counted in a minute; the third is a matter of position embeddings (see `neighbours`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 import numpy
 import torch
 
+from spacy_clinical_ner.pretraining.neighbours import attend_to_neighbours
 from spacy_clinical_ner.pretraining.packing import EncodedNotes
 
 WINDOW = 5  # pieces to each side that keep company with a piece, the nearer the more
@@ -18,14 +20,15 @@ SMOOTHING = 0.75  # of the frequency of contexts (Levy, Goldberg and Dagan 2015,
 _SPARE = 44  # dimensions more than are kept make the randomised decomposition exact enough
 
 
-def start_from_counts(model: Any, notes: EncodedNotes, seed: int) -> None:
-    """Set the input embeddings and the output bias of a masked language model from counts in `notes`.
+def informed_start(model: Any, notes: EncodedNotes, seed: int) -> None:
+    """Set the embeddings, the output bias and some attention heads of a masked language model.
 
-    model: a Hugging Face model for masked language modelling with random weights and a bias (pieces,) on its output.
-    The bias becomes the logarithm of each piece's share of all; embeddings of pieces that occur become `piece_vectors`
-    with the mean size that the model's config asks for. Same notes, same seed: same weights.
+    model: a BertForMaskedLM with random weights. The bias becomes the logarithm of each piece's share of all;
+    embeddings of pieces that occur become `piece_vectors` with the mean size that the model's config asks for; heads
+    are those of `attend_to_neighbours`. Same notes, same seed: same weights.
     """
-    embeddings = model.get_input_embeddings().weight.data
+    taken = attend_to_neighbours(model)
+    embeddings = model.get_input_embeddings().weight.data[:, taken:]
     vocabulary, width = embeddings.shape
     counts = torch.from_numpy(numpy.bincount(notes.ids, minlength=vocabulary)).double()
     share = (counts + 1) / (counts + 1).sum()

@@ -16,12 +16,11 @@ from wasabi import msg
 from spacy_clinical_ner.extensions import Relation, set_relations
 from spacy_clinical_ner.relations.architectures import PairGroup, RelationInput, set_sizes
 from spacy_clinical_ner.relations.candidates import CandidatePairs
-from spacy_clinical_ner.relations.ceiling import Ceiling
 from spacy_clinical_ner.relations.decoding import ScoredPairs, decode, one_way
 from spacy_clinical_ner.relations.features import pair_features
 from spacy_clinical_ner.relations.gold import Gold, gold_on_predicted, is_annotated, targets
 from spacy_clinical_ner.relations.losses import cross_entropy, probabilities
-from spacy_clinical_ner.relations.mentions import Mentions, get_spans
+from spacy_clinical_ner.relations.mentions import Mentions
 from spacy_clinical_ner.relations.pipe import RelationPipe
 from spacy_clinical_ner.relations.schema import TypePairSchema
 from spacy_clinical_ner.tagging.windows import batch_by_length
@@ -213,7 +212,7 @@ class RelationClassifier(RelationPipe):
     def score_pairs(self, docs: Sequence[Doc]) -> List[ScoredPairs]:
         """The candidates of each Doc and the probabilities of their labels."""
         schema = self.schema
-        groups = [self._group(0, Mentions.of(doc, get_spans(doc, self.spans_key)), schema) for doc in docs]
+        groups = [self._group(0, Mentions.of(doc, self.mentions_between(doc)), schema) for doc in docs]
         scored = [ScoredPairs(g.mentions, g.pairs, np.zeros((0, len(self.labels)), "float32")) for g in groups]
         filled = [i for i, group in enumerate(groups) if len(group.pairs.head)]
         for batch in batch_by_length([len(docs[i]) for i in filled], self.max_batch_tokens):
@@ -298,26 +297,10 @@ class RelationClassifier(RelationPipe):
         return groups, rows, np.ones_like(kept)
 
     def _mentions_to_learn(self, predicted: Doc, gold: Gold) -> List[Sequence[Span]]:
-        found = get_spans(predicted, self.spans_key)
+        found = self.mentions_between(predicted)
         chosen: Dict[str, List[Sequence[Span]]] = {
             "gold": [gold.spans],
             "predicted": [found],
             "both": [gold.spans, found],
         }
         return chosen[self.train_on]
-
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
-        """The scorer's figures and "rel_candidate_recall": the share of gold relations that a candidate covers."""
-        examples = list(examples)
-        scores = super().score(examples, **{"symmetric": self.symmetric, **kwargs})
-        if self.cfg["schema"]:
-            scores["rel_candidate_recall"] = self.ceiling(examples).recall
-        return scores
-
-    def ceiling(self, examples: Iterable[Example]) -> Ceiling:
-        """How many gold relations the candidates among the mentions of the predicted Docs cover."""
-        found = []
-        for example in examples:
-            gold = gold_on_predicted(example, self.spans_key, self.symmetric)
-            found.append((Mentions.of(example.predicted, get_spans(example.predicted, self.spans_key)), gold))
-        return Ceiling.of(self.candidates, self.schema, found)

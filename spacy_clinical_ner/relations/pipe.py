@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, FrozenSet, List, Optional, Sequence, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
+from spacy.tokens import Doc, Span
+from spacy.training import Example
 
 from spacy_clinical_ner.brat.configuration import RelationType
 from spacy_clinical_ner.labelled_pipe import LabelledPipe
 from spacy_clinical_ner.relations.candidates import CandidatePairs
 from spacy_clinical_ner.relations.ceiling import Ceiling, held_out_ceiling
-from spacy_clinical_ner.relations.gold import Gold
-from spacy_clinical_ner.relations.mentions import Mentions
+from spacy_clinical_ner.relations.gold import Gold, gold_on_predicted
+from spacy_clinical_ner.relations.mentions import Mentions, get_spans
 from spacy_clinical_ner.relations.schema import TypePairSchema
 
 
@@ -85,3 +87,28 @@ class RelationPipe(LabelledPipe):
         held_out = ceiling if declared is not None else held_out_ceiling(candidates, data)
         self.cfg["ceiling"] = {"train": ceiling.to_json(), "held_out": held_out.to_json()}
         return f"{self.name}: {ceiling}; {held_out.recall:.1%} of those in documents held out"
+
+    @property
+    def looked_at(self) -> CandidatePairs:
+        """The choice of pairs that the model is asked about."""
+        return self.candidates
+
+    def mentions_between(self, doc: Doc) -> Sequence[Span]:
+        """The mentions that a Doc has, between which relations are found."""
+        return get_spans(doc, self.spans_key)
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+        """The scorer's figures and "rel_candidate_recall": the share of gold relations that a candidate covers."""
+        examples = list(examples)
+        scores = super().score(examples, **{"symmetric": self.symmetric, **kwargs})
+        if self.cfg["schema"]:
+            scores["rel_candidate_recall"] = self.ceiling(examples).recall
+        return scores
+
+    def ceiling(self, examples: Iterable[Example]) -> Ceiling:
+        """How many gold relations the candidates among the mentions of the predicted Docs cover."""
+        found = []
+        for example in examples:
+            gold = gold_on_predicted(example, self.spans_key, self.symmetric)
+            found.append((Mentions.of(example.predicted, self.mentions_between(example.predicted)), gold))
+        return Ceiling.of(self.looked_at, self.schema, found)

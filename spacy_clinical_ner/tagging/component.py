@@ -1,10 +1,11 @@
 """`crf_ner`: a named entity recogniser that decodes whole notes, with a linear-chain CRF unless told otherwise."""
 
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
@@ -17,7 +18,7 @@ from spacy_clinical_ner import extensions
 from spacy_clinical_ner.labelled_pipe import LabelledPipe
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.tagging.architectures import network, set_labels
-from spacy_clinical_ner.tagging.batches import alike, pad_chains
+from spacy_clinical_ner.tagging.decoding import Mention, find_mentions, tagging_loss
 from spacy_clinical_ner.tagging.views import View, as_doc, to_tokens, to_words
 from spacy_clinical_ner.torch_shim import as_floats2d, torch_shim
 
@@ -44,15 +45,6 @@ depth = 1
 
 
 _LISTENERS = ("tok2vec-listener", "transformer-listener")
-
-
-class Mention(NamedTuple):
-    """A predicted mention: token offsets (end exclusive), label index and confidence."""
-
-    start: int
-    end: int
-    label: int
-    confidence: float
 
 
 @Language.factory(
@@ -202,27 +194,16 @@ class CrfEntityRecognizer(LabelledPipe):
 
     def decode(self, emissions: Sequence[Floats2d]) -> List[List[Mention]]:
         """Mentions from the emissions of Docs as they are `seen`, (length, chains * tags) each, by position."""
-        chains = self.model.attrs["chains"]
-        mentions: List[List[Mention]] = [[] for _ in emissions]
-        for group in alike([len(array) for array in emissions], self.max_batch_tokens):
-            for row, mention in self._decode([emissions[i] for i in group]):
-                note, chain = divmod(row, chains)
-                mentions[group[note]].append(mention._replace(label=mention.label + chain))
-        return [sorted(found) for found in mentions]
-
-    def _decode(self, emissions: Sequence[Floats2d]) -> Iterator[Tuple[int, Mention]]:
-        """Yield (row, mention) for notes of about the same length; row = note * chains + chain."""
-        decoder = network(self.model).decoder
-        with torch.no_grad():
-            scores, mask = pad_chains([self._tensor(array) for array in emissions], self.model.attrs["chains"])
-            if self.recall_bias:
-                scores[..., 0] -= self.recall_bias
-            paths = decoder.best(scores, mask)
-            spans = self.scheme.spans(paths, mask)
-            confidence = decoder.span_log_probability(scores, mask, paths, spans, self.temperature).exp()
-        for (row, start, end, label), value in zip(spans.tolist(), confidence.clamp(0.0, 1.0).tolist()):
-            if value >= self.threshold:
-                yield row, Mention(start, end, label, value)
+        return find_mentions(
+            network(self.model).decoder,
+            self.scheme,
+            [self._tensor(array) for array in emissions],
+            max_tokens=self.max_batch_tokens,
+            chains=self.model.attrs["chains"],
+            threshold=self.threshold,
+            recall_bias=self.recall_bias,
+            temperature=self.temperature,
+        )
 
     def set_annotations(self, docs: Iterable[Doc], scores: List[List[Mention]]) -> None:
         """Write predicted mentions to `doc.ents` or `doc.spans[spans_key]`, and their confidence."""
@@ -282,37 +263,36 @@ class CrfEntityRecognizer(LabelledPipe):
         The gradient of the decoder's own parameters is left in the torch module, for `finish_update`.
         """
         examples = list(examples)
-        leaves = [self._tensor(array).requires_grad_() for array in scores]
-        loss = torch.zeros(())
-        for group in alike([len(leaf) for leaf in leaves], self.max_batch_tokens):
-            emissions, mask = pad_chains([leaves[i] for i in group], self.model.attrs["chains"])
-            tags = self._gold_tags([examples[i] for i in group], mask)
-            loss = loss + network(self.model).decoder.loss(emissions, tags, mask)
-        loss = loss / len(examples)
-        loss.backward()
-        return float(loss.detach()), [as_floats2d(self.model, leaf.grad) for leaf in leaves]
+        loss, gradients = tagging_loss(
+            network(self.model).decoder,
+            [self._tensor(array) for array in scores],
+            [self._gold_tags(example) for example in examples],
+            max_tokens=self.max_batch_tokens,
+            chains=self.model.attrs["chains"],
+            scale=1.0 / len(examples),
+        )
+        return loss, [as_floats2d(self.model, gradient) for gradient in gradients]
 
     def _tensor(self, array: Floats2d) -> torch.Tensor:
         return xp2torch(array, device=torch_shim(self.model).device)
 
-    def _gold_tags(self, examples: List[Example], mask: torch.Tensor) -> torch.Tensor:
-        """(notes * chains, longest) tags of the reference, on the tokens of the predicted Docs as they are seen."""
+    def _gold_tags(self, example: Example) -> NDArray[np.int64]:
+        """(chains, length) tags of the reference, on the tokens of the predicted Doc as they are seen."""
         index = {label: i for i, label in enumerate(self.labels)}
         chains = self.model.attrs["chains"]
-        tags = np.zeros(tuple(mask.shape), dtype="int64")
-        for number, example in enumerate(examples):
-            view = None if self.view is None else self.view(example.predicted)
-            spans = self._gold_on_predicted(example)
-            self.check_labels({span.label_ for span in spans})
-            for chain in range(chains):
-                mine = [s for s in spans if chains == 1 or index[s.label_] == chain]
-                rows = [(s.start, s.end, 0 if chains > 1 else index[s.label_]) for s in filter_spans(mine)]
-                length = len(example.predicted)
-                if view is not None:
-                    seen = [(*to_words(view, start, end), label) for start, end, label in rows]
-                    rows, length = [row for row in seen if row[0] < row[1]], len(view.words)
-                tags[number * chains + chain, :length] = self.scheme.encode(rows, length)
-        return torch.from_numpy(tags).to(mask.device)
+        view = None if self.view is None else self.view(example.predicted)
+        spans = self._gold_on_predicted(example)
+        self.check_labels({span.label_ for span in spans})
+        length = len(example.predicted) if view is None else len(view.words)
+        tags = np.zeros((chains, length), dtype="int64")
+        for chain in range(chains):
+            mine = [s for s in spans if chains == 1 or index[s.label_] == chain]
+            rows = [(s.start, s.end, 0 if chains > 1 else index[s.label_]) for s in filter_spans(mine)]
+            if view is not None:
+                seen = [(*to_words(view, start, end), label) for start, end, label in rows]
+                rows = [row for row in seen if row[0] < row[1]]
+            tags[chain] = self.scheme.encode(rows, length)
+        return tags
 
     def gold_spans(self, doc: Doc) -> Sequence[Span]:
         """The mentions of a reference Doc that this component learns: `doc.ents` or `doc.spans[spans_key]`."""

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertForMaskedLM
 from spacy_clinical_ner.pretraining.packing import EncodedNotes
 from spacy_clinical_ner.pretraining.pretrain import pretrain
 from spacy_clinical_ner.pretraining.settings import SIZES, PretrainingSettings
-from spacy_clinical_ner.pretraining.start import SMOOTHING, WINDOW, _association, piece_vectors, start_from_counts
+from spacy_clinical_ner.pretraining.start import SMOOTHING, WINDOW, _association, informed_start, piece_vectors
 from tests.pretraining.corpora import TINIEST, make_notes, write_notes
 
 
@@ -63,7 +63,7 @@ def test_bias_and_vectors_of_the_model():
     before = model.get_input_embeddings().weight.detach().clone()
     notes = random_notes(3)
     state = torch.random.get_rng_state()
-    start_from_counts(model, encoded(notes), seed=0)
+    informed_start(model, encoded(notes), seed=0)
     assert torch.equal(state, torch.random.get_rng_state())
     counts = numpy.bincount([piece for note in notes for piece in note], minlength=9) + 1.0
     numpy.testing.assert_allclose(
@@ -78,7 +78,8 @@ def test_counting_lowers_the_first_perplexity(tmp_path, monkeypatch):
     monkeypatch.setitem(SIZES, "tiny", TINIEST)
     write_notes(tmp_path / "notes", make_notes(40))
     first = {}
-    for counts in (True, False):
-        settings = PretrainingSettings(max_steps=1, evaluations=1, held_out=0.1, counts=counts)
-        first[counts] = pretrain([tmp_path / "notes"], tmp_path / str(counts), settings, plots=False).first_perplexity
-    assert first[True] < 0.7 * first[False]
+    for at_random in (True, False):
+        settings = PretrainingSettings(max_steps=1, evaluations=1, held_out=0.1, random_start=at_random)
+        output = tmp_path / str(at_random)
+        first[at_random] = pretrain([tmp_path / "notes"], output, settings, plots=False).first_perplexity
+    assert first[False] < 0.7 * first[True]

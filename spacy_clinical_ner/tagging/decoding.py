@@ -1,0 +1,83 @@
+"""From emissions of whole notes to mentions, and to the loss of their gold tags."""
+
+from __future__ import annotations
+
+from typing import List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spacy_clinical_ner.layers.decoders import Decoder
+from spacy_clinical_ner.layers.tag_scheme import TagScheme
+from spacy_clinical_ner.tagging.batches import alike, pad_chains
+
+
+class Mention(NamedTuple):
+    """A predicted mention: token offsets (end exclusive), label index and confidence."""
+
+    start: int
+    end: int
+    label: int
+    confidence: float
+
+
+def find_mentions(
+    decoder: Decoder,
+    scheme: TagScheme,
+    emissions: Sequence[Tensor],
+    *,
+    max_tokens: int,
+    chains: int = 1,
+    threshold: float = 0.0,
+    recall_bias: float = 0.0,
+    temperature: float = 1.0,
+) -> List[List[Mention]]:
+    """Mentions of each note by position, from its emissions (length, chains * tags).
+
+    max_tokens: of the notes decoded at once. threshold: least confidence of a mention. recall_bias: taken from the
+    score of "no mention" at every token, in nats. temperature: scores are divided by it for the confidence.
+    """
+    found: List[List[Mention]] = [[] for _ in emissions]
+    with torch.no_grad():
+        for group in alike([len(array) for array in emissions], max_tokens):
+            scores, mask = pad_chains([emissions[i] for i in group], chains)
+            if recall_bias:
+                scores[..., 0] -= recall_bias
+            paths = decoder.best(scores, mask)
+            spans = scheme.spans(paths, mask)
+            confidence = decoder.span_log_probability(scores, mask, paths, spans, temperature).exp()
+            for (row, start, end, label), value in zip(spans.tolist(), confidence.clamp(0.0, 1.0).tolist()):
+                if value >= threshold:
+                    note, chain = divmod(row, chains)
+                    found[group[note]].append(Mention(start, end, label + chain, value))
+    return [sorted(mentions) for mentions in found]
+
+
+def tagging_loss(
+    decoder: Decoder,
+    emissions: Sequence[Tensor],
+    tags: Sequence[NDArray[np.int64]],
+    *,
+    max_tokens: int,
+    chains: int = 1,
+    scale: float = 1.0,
+) -> Tuple[float, List[Tensor]]:
+    """scale times the negative log-likelihood in nats of all notes' tags, and its gradients like `emissions`.
+
+    emissions: (length, chains * tags) of each note. tags: (chains, length) of each note.
+    The gradient of the decoder's own parameters is left in the torch module.
+    """
+    leaves = [array.detach().requires_grad_() for array in emissions]
+    total = 0.0
+    for group in alike([len(leaf) for leaf in leaves], max_tokens):
+        scores, mask = pad_chains([leaves[i] for i in group], chains)
+        padded = np.zeros((len(group), chains, mask.shape[1]), dtype="int64")
+        for row, i in enumerate(group):
+            padded[row, :, : tags[i].shape[1]] = tags[i]
+        gold = torch.from_numpy(padded.reshape(len(mask), -1)).to(mask.device)
+        loss = decoder.loss(scores, gold, mask) * scale
+        loss.backward()
+        total += float(loss.detach())
+    return total, [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
