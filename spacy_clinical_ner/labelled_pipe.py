@@ -50,13 +50,13 @@ class LabelledPipe(TrainablePipe):
         for label in self.labels:
             self.vocab.strings.add(label)
 
-    def check_labels(self, used: Collection[str], known: Optional[Sequence[str]] = None) -> None:
+    def check_labels(self, used: Collection[str], known: Optional[Sequence[str]] = None, kind: str = "label") -> None:
         """Raise ValueError if there is a label that the model was not built for. known: by default, `labels`."""
         built_for = self.labels if known is None else known
         unknown = sorted(set(used) - set(built_for))
         if unknown:
             raise ValueError(
-                f"[{self.name}] cannot train on the label(s) {', '.join(unknown)}: the model was built for "
+                f"[{self.name}] cannot train on the {kind}(s) {', '.join(unknown)}: the model was built for "
                 f"{', '.join(built_for)}. Initialize the pipeline again with all labels."
             )
 

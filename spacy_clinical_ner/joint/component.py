@@ -277,7 +277,7 @@ class JointExtractor(RelationPipe):
             if not self.relation_weight or not is_annotated(example.reference):
                 continue
             gold = gold_on_predicted(example, self.spans_key, self.symmetric)
-            self.check_labels({label for _, _, label in gold.relations}, self.relation_labels)
+            self.check_labels({label for _, _, label in gold.relations}, self.relation_labels, "relation label")
             mentions = Mentions.of(example.predicted, gold.spans)
             group = make_group(number, mentions, self.labels, fitting, schema)
             hits, _ = targets(mentions, group.pairs, gold.relations, self.relation_labels)
