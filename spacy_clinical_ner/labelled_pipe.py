@@ -6,9 +6,17 @@ from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Se
 
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
+from thinc.api import Model
 
 from spacy_clinical_ner.tagging.batches import batch_docs
 from spacy_clinical_ner.torch_shim import torch_shim
+
+_LISTENERS = ("tok2vec-listener", "transformer-listener")
+
+
+def listens(model: Model) -> bool:
+    """Whether there is a listener in the model: what it listens to waits for a gradient in every step."""
+    return any(node.name in _LISTENERS for node in model.walk())
 
 
 class LabelledPipe(TrainablePipe):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Sequence
+from typing import Callable, NamedTuple, Optional, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +109,11 @@ class RelationNetwork(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
+    @property
+    def outputs(self) -> int:
+        """Scores for each pair."""
+        return self.output.out_features
+
     def forward(self, vectors: Tensor, batch: RelationBatch, windows: list[WindowBatch]) -> Tensor:
         """vectors: (given tokens, input_width) -> scores (pairs, outputs), before softmax or sigmoid."""
         tokens = self.encoder(self._marked(vectors[batch.rows], batch), windows)
@@ -121,7 +126,7 @@ class RelationNetwork(nn.Module):
             for first in range(0, len(batch.head), max(size, 1))
         ]
         if not scores:
-            return vectors.new_zeros((0, self.output.out_features))
+            return vectors.new_zeros((0, self.outputs))
         return self._compete(torch.cat(scores), batch)
 
     def _marked(self, x: Tensor, batch: RelationBatch) -> Tensor:
@@ -178,3 +183,18 @@ class RelationNetwork(nn.Module):
         shares = [group_log_softmax(scores, mention, count) for mention in (batch.head, batch.tail)]
         compared = torch.cat([scores, *shares], dim=1).clamp(-10.0, 10.0)
         return scores + self.corrected(relu(self.compared(compared)))
+
+
+class RelationEnsemble(nn.Module):
+    """Networks side by side over the same token vectors, each with weights of its own.
+
+    make: builds one. Their scores stand beside each other: (pairs, members * outputs).
+    """
+
+    def __init__(self, members: int, make: Callable[[], RelationNetwork]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList([make() for _ in range(members)])
+
+    def forward(self, vectors: Tensor, batch: RelationBatch, windows: list[WindowBatch]) -> Tensor:
+        """vectors: (given tokens, input_width) -> scores (pairs, members * outputs)."""
+        return torch.cat([member(vectors, batch, windows) for member in self.members], dim=1)

@@ -11,7 +11,7 @@ from thinc.api import Model, get_width, xp2torch
 from thinc.types import Floats2d
 from torch import nn
 
-from spacy_clinical_ner.layers.relation_network import RelationBatch, RelationNetwork
+from spacy_clinical_ner.layers.relation_network import RelationBatch, RelationEnsemble, RelationNetwork
 from spacy_clinical_ner.relations.features import FEATURES
 from spacy_clinical_ner.relations.mentions import Ints, Mentions, Pairs
 from spacy_clinical_ner.tagging.batches import window_batches
@@ -59,6 +59,7 @@ def RelationClassifier(
     max_batch_tokens: int = 8192,
     max_pairs: int = 50000,
     dropout: float = 0.3,
+    members: int = 1,
 ) -> Model[RelationInput, Floats2d]:
     """Scores of relation labels for candidate pairs of mentions.
 
@@ -72,9 +73,11 @@ def RelationClassifier(
     window, context: tokens in a window's core of the encoder, and tokens read on both sides of it.
     max_batch_tokens, max_pairs: seen at once; they bound memory and change no result.
     dropout: on token vectors, mentions and pairs.
+    members: networks behind the tok2vec, trained side by side from different weights; the component averages their
+        probabilities. Time and size grow with them.
 
     The component that owns the model sets the numbers of types and outputs by `set_sizes` before initialize. Output:
-    one array (pairs, outputs), the pairs in the order of the groups.
+    one array (pairs, members * outputs), the pairs in the order of the groups.
     """
     settings = {
         "hidden_width": hidden_width,
@@ -87,16 +90,23 @@ def RelationClassifier(
         "dropout": dropout,
         "max_pairs": max_pairs,
     }
-    if window < 1 or context < 0 or max_pairs < 1 or context_tokens < 0:
-        raise ValueError("window and max_pairs are at least 1, context and context_tokens at least 0")
+    if min(window, max_pairs, members) < 1 or context < 0 or context_tokens < 0:
+        raise ValueError("window, max_pairs and members are at least 1, context and context_tokens at least 0")
     return Model(
         "relation_classifier",
         forward,
         init=init,
         layers=[tok2vec],
         refs={"tok2vec": tok2vec},
-        shims=[LazyTorchShim(partial(build_network, encoder=encoder, settings=settings))],
-        attrs={"window": window, "context": context, "max_batch_tokens": max_batch_tokens, "types": 0, "outputs": 0},
+        shims=[LazyTorchShim(partial(build_network, encoder=encoder, members=members, settings=settings))],
+        attrs={
+            "window": window,
+            "context": context,
+            "max_batch_tokens": max_batch_tokens,
+            "members": members,
+            "types": 0,
+            "outputs": 0,
+        },
     )
 
 
@@ -105,9 +115,13 @@ def build_network(
     types: int,
     outputs: int,
     encoder: Optional[Callable[[int], nn.Module]],
+    members: int,
     settings: Dict[str, Any],
-) -> RelationNetwork:
-    return RelationNetwork(input_width, types, outputs, encoder, list(FEATURES.values()), **settings)
+) -> RelationEnsemble:
+    def make() -> RelationNetwork:
+        return RelationNetwork(input_width, types, outputs, encoder, list(FEATURES.values()), **settings)
+
+    return RelationEnsemble(members, make)
 
 
 def set_sizes(model: Model, types: int, outputs: int) -> None:
@@ -145,7 +159,7 @@ def forward(
             windows = window_batches([X.docs[group.doc] for group in X.groups], shim.device, **settings)
             Y = module(inputs, lay_out(X, lengths, shim.device), windows)
         else:
-            Y = inputs.new_zeros((0, model.attrs["outputs"]))
+            Y = inputs.new_zeros((0, model.attrs["members"] * model.attrs["outputs"]))
 
     def backprop(d_scores: Floats2d) -> RelationInput:
         if X.pairs:

@@ -14,6 +14,7 @@ from thinc.types import Floats2d
 from wasabi import msg
 
 from spacy_clinical_ner.extensions import Relation, set_relations
+from spacy_clinical_ner.labelled_pipe import listens
 from spacy_clinical_ner.relations.architectures import PairGroup, RelationInput, set_sizes
 from spacy_clinical_ner.relations.candidates import CandidatePairs
 from spacy_clinical_ner.relations.decoding import ScoredPairs, decode, one_way
@@ -218,7 +219,8 @@ class RelationClassifier(RelationPipe):
         for batch in batch_by_length([len(docs[i]) for i in filled], self.max_batch_tokens):
             chosen = [filled[i] for i in batch]
             X = RelationInput([docs[i] for i in chosen], [groups[i]._replace(doc=n) for n, i in enumerate(chosen)])
-            found = probabilities(self.model.ops.to_numpy(self.model.predict(X)), self.multi_label)
+            scores = self.model.ops.to_numpy(self.model.predict(X))
+            found = probabilities(scores, self.multi_label, self.model.attrs["members"])
             edges = np.cumsum([len(groups[i].pairs.head) for i in chosen])[:-1]
             for i, rows in zip(chosen, np.split(found, edges)):
                 rows = one_way(groups[i].pairs, rows[:, -len(self.labels) :], self.labels, self.symmetric)
@@ -245,7 +247,8 @@ class RelationClassifier(RelationPipe):
         validate_examples(examples, "RelationClassifier.update")
         groups, gold, kept = self._training_pairs(examples)
         X = RelationInput([example.predicted for example in examples], groups)
-        if not kept.any():
+        # What a listener listens to waits for its gradient, even if that is zero.
+        if not kept.any() and not (listens(self.model) and any(map(len, X.docs))):
             return losses
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update(X)
@@ -264,7 +267,9 @@ class RelationClassifier(RelationPipe):
     def _loss(self, scores: Floats2d, gold: NDArray[np.bool_], kept: NDArray[np.bool_]) -> Tuple[float, Floats2d]:
         array = self.model.ops.to_numpy(scores)
         gradient = np.zeros_like(array)
-        loss, gradient[kept] = cross_entropy(array[kept], gold[kept], self.multi_label)
+        loss = 0.0
+        if kept.any():
+            loss, gradient[kept] = cross_entropy(array[kept], gold[kept], self.multi_label, self.model.attrs["members"])
         return loss, self.model.ops.asarray2f(gradient)
 
     def _group(self, number: int, mentions: Mentions, schema: TypePairSchema) -> PairGroup:

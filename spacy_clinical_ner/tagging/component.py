@@ -15,7 +15,7 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate, xp2torch
 from thinc.types import Floats2d
 
 from spacy_clinical_ner import extensions
-from spacy_clinical_ner.labelled_pipe import LabelledPipe
+from spacy_clinical_ner.labelled_pipe import LabelledPipe, listens
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.tagging.architectures import network, set_labels
 from spacy_clinical_ner.tagging.decoding import Mention, find_mentions, tagging_loss
@@ -42,9 +42,6 @@ include_static_vectors = false
 hidden_width = 128
 depth = 1
 """
-
-
-_LISTENERS = ("tok2vec-listener", "transformer-listener")
 
 
 @Language.factory(
@@ -163,7 +160,7 @@ class CrfEntityRecognizer(LabelledPipe):
         component, which sees the note itself.
         """
         validate_get_examples(get_examples, "CrfEntityRecognizer.initialize")
-        if self.view is not None and any(node.name in _LISTENERS for node in self.model.walk()):
+        if self.view is not None and listens(self.model):
             raise ValueError(f"[{self.name}] a view needs a tok2vec of its own: a listener hears of the note itself")
         if labels is not None:
             found = list(labels)
@@ -236,9 +233,8 @@ class CrfEntityRecognizer(LabelledPipe):
         validate_examples(examples, "CrfEntityRecognizer.update")
         docs = self.seen(eg.predicted for eg in examples)
         taught = [bool(len(doc)) and self._is_annotated(eg.reference) for eg, doc in zip(examples, docs)]
-        listening = any(node.name in _LISTENERS for node in self.model.walk())
         # A listener hands out what it holds for the whole batch, and what it listens to waits for the gradient of that.
-        read = [any(map(len, docs))] * len(docs) if listening else taught
+        read = [any(map(len, docs))] * len(docs) if listens(self.model) else taught
         if not any(read):
             return losses
         set_dropout_rate(self.model, drop)

@@ -16,6 +16,7 @@ from thinc.api import Config, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
 from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.labelled_pipe import listens
 from spacy_clinical_ner.layers.crf import LinearChainCRF
 from spacy_clinical_ner.layers.crf_distillation import crf_divergence
 from spacy_clinical_ner.tagging.architectures import network
@@ -24,7 +25,6 @@ from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
 from spacy_clinical_ner.torch_shim import as_floats2d
 
 NamedText = Tuple[str, str]
-_LISTENERS = ("tok2vec-listener", "transformer-listener")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def make_student(config: Config, teacher: CrfEntityRecognizer, name: str, sample
     fix_random_seed(seed)
     nlp = load_model_from_config(config, auto_fill=True)
     student = find_tagger(nlp, name, "student")
-    if any(node.name in _LISTENERS for node in student.model.walk()):
+    if listens(student.model):
         raise ClinicalNerError(f"'{name}' of the student listens to another component: give it a tok2vec of its own")
     for what in ("scheme", "spans_key"):
         one, other = (getattr(pipe, what) if what == "spans_key" else pipe.scheme.name for pipe in (student, teacher))

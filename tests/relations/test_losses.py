@@ -36,3 +36,17 @@ def test_large_scores_stay_finite():
         gold = np.array([[False, True]]) if multi_label else np.array([[True]])
         loss, gradient = cross_entropy(scores, gold, multi_label)
         assert np.isfinite(loss) and np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_members_learn_as_if_alone_and_vote_as_one(multi_label):
+    rng = np.random.default_rng(0)
+    gold = rng.random((5, 3)) < 0.3
+    each = [rng.normal(scale=3, size=(5, 3 if multi_label else 4)).astype("float32") for _ in range(3)]
+    beside = np.concatenate(each, axis=1)
+    alone = [cross_entropy(scores, gold, multi_label) for scores in each]
+    loss, gradient = cross_entropy(beside, gold, multi_label, members=3)
+    assert loss == pytest.approx(sum(value for value, _ in alone), rel=1e-5)
+    np.testing.assert_allclose(gradient, np.concatenate([array for _, array in alone], axis=1), atol=1e-6)
+    voted = np.mean([probabilities(scores, multi_label) for scores in each], axis=0)
+    np.testing.assert_allclose(probabilities(beside, multi_label, members=3), voted, atol=1e-6)

@@ -21,6 +21,7 @@ from tests.relations.pipelines import (
     train,
     triples,
 )
+from tests.tagging.pipelines import model_config as tagger_config
 from tests.tagging.test_listeners import TOK2VEC
 
 
@@ -51,6 +52,24 @@ def test_learns_ten_documents_by_heart(spans_key, multi_label):
     if spans_key:
         relations = [r for doc in docs for r in doc._.relations]
         assert any(r.head.start == r.tail.start for r in relations), "the corpus must have same-start mentions"
+
+
+def test_an_ensemble_averages_members_that_differ():
+    nlp = relation_pipeline(model=model_config(members=3))
+    docs = make_docs(nlp)
+    train(nlp, make_examples(docs), steps=50, learn_rate=0.02)
+    assert nlp.evaluate(make_examples(docs))["rel_micro_f"] == 1.0
+    pipe = nlp.get_pipe("relation_classifier")
+    doc = given(make_docs(nlp, 1, seed=5)[0])
+    together = pipe.score_pairs([doc])[0].probabilities
+    ensemble, attrs = pipe.model.shims[0].module, pipe.model.attrs
+    members, attrs["members"] = list(ensemble.members), 1
+    alone = []
+    for member in members:
+        ensemble.members = type(ensemble.members)([member])
+        alone.append(pipe.score_pairs([doc])[0].probabilities)
+    np.testing.assert_allclose(np.mean(alone, axis=0), together, atol=1e-6)
+    assert all(abs(one - other).max() > 1e-3 for one, other in zip(alone, alone[1:]))
 
 
 def test_two_labels_for_one_pair():
@@ -171,9 +190,10 @@ def test_batches_change_nothing(trained):
     together = [scored.probabilities for scored in pipe.score_pairs([given(doc) for doc in docs])]
     for one, other in zip(alone, together):
         np.testing.assert_allclose(one, other, atol=1e-5)
-    pipe.model.shims[0].module.max_pairs = 3
+    (network,) = pipe.model.shims[0].module.members
+    network.max_pairs = 3
     few = [pipe.score_pairs([given(doc)])[0].probabilities for doc in docs]
-    pipe.model.shims[0].module.max_pairs = 50000
+    network.max_pairs = 50000
     for one, other in zip(alone, few):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
@@ -373,6 +393,21 @@ def test_listens_in_a_batch_with_documents_that_teach_nothing():
     nlp.initialize(lambda: make_examples(docs))
     assert nlp.update(make_examples(docs))["relation_classifier"] > 0
     assert nlp.update(make_examples(docs[:1]))["relation_classifier"] == 0
+
+
+def test_what_others_taught_the_tok2vec_is_kept_where_there_are_no_relations():
+    nlp = listening_pipeline()
+    nlp.add_pipe("crf_ner", before="relation_classifier", config={"model": tagger_config(tok2vec=LISTENER)})
+    docs = make_docs(nlp)
+    optimizer = nlp.initialize(lambda: make_examples(docs, mentions=False))
+    silent = make_docs(nlp, 3, seed=1)
+    for doc in silent:
+        doc.user_data.clear()
+    before = nlp.get_pipe("tok2vec").model.predict([docs[0]])[0].copy()
+    for _ in range(2):  # the first step moves the tagger's output only, which begins at 0
+        losses = nlp.update(make_examples(silent, mentions=False), sgd=optimizer)
+    assert losses["crf_ner"] > 0 and losses["relation_classifier"] == 0
+    assert not np.allclose(before, nlp.get_pipe("tok2vec").model.predict([docs[0]])[0])
 
 
 def test_end_to_end_with_an_annotating_component():
