@@ -101,7 +101,7 @@ def make_relation_classifier(
 ) -> "RelationClassifier":
     """Make a `relation_classifier` component.
 
-    model: a `spacy-clinical-ner.RelationClassifier.v1` model.
+    model: a `spacy-clinical-ner.RelationClassifier.v1` model, or another from `RelationInput` to scores of its pairs.
     candidates: which pairs are looked at, a `spacy-clinical-ner.CandidatePairs.v1`.
     spans_key: the mentions are those of `doc.ents` or, with a key, of `doc.spans[spans_key]`, which may overlap.
     symmetric: labels of relations without direction. They are learned and written with the earlier mention as head.
@@ -174,6 +174,11 @@ class RelationClassifier(RelationPipe):
         """The same as `labels`; a joint extractor has labels of entities besides."""
         return self.labels
 
+    @property
+    def _members(self) -> int:
+        """Networks in the model whose scores stand beside each other; one in a model that does not say."""
+        return int(self.model.attrs.get("members", 1))
+
     def initialize(
         self,
         get_examples: Callable[[], Iterable[Example]],
@@ -220,7 +225,7 @@ class RelationClassifier(RelationPipe):
             chosen = [filled[i] for i in batch]
             X = RelationInput([docs[i] for i in chosen], [groups[i]._replace(doc=n) for n, i in enumerate(chosen)])
             scores = self.model.ops.to_numpy(self.model.predict(X))
-            found = probabilities(scores, self.multi_label, self.model.attrs["members"])
+            found = probabilities(scores, self.multi_label, self._members)
             edges = np.cumsum([len(groups[i].pairs.head) for i in chosen])[:-1]
             for i, rows in zip(chosen, np.split(found, edges)):
                 rows = one_way(groups[i].pairs, rows[:, -len(self.labels) :], self.labels, self.symmetric)
@@ -269,7 +274,7 @@ class RelationClassifier(RelationPipe):
         gradient = np.zeros_like(array)
         loss = 0.0
         if kept.any():
-            loss, gradient[kept] = cross_entropy(array[kept], gold[kept], self.multi_label, self.model.attrs["members"])
+            loss, gradient[kept] = cross_entropy(array[kept], gold[kept], self.multi_label, self._members)
         return loss, self.model.ops.asarray2f(gradient)
 
     def _group(self, number: int, mentions: Mentions, schema: TypePairSchema) -> PairGroup:
