@@ -1,5 +1,6 @@
 """The registered model of `joint_extractor`: joins its torch network with Thinc."""
 
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
@@ -15,7 +16,7 @@ from spacy_clinical_ner.joint.pairs import PairGroup
 from spacy_clinical_ner.joint.windows import check_sizes
 from spacy_clinical_ner.layers.focused_attention import check_mask
 from spacy_clinical_ner.layers.joint_network import JointNetwork
-from spacy_clinical_ner.torch_shim import LazyTorchShim, as_floats2d, torch_shim
+from spacy_clinical_ner.torch_shim import LazyTorchShim, as_floats2d, torch_shim, without_onednn
 
 
 class JointInput(NamedTuple):
@@ -122,7 +123,7 @@ def forward(
     shim = torch_shim(model)
     ops = model.ops
     lengths = ops.asarray1i([len(doc) for doc in X.docs])
-    with torch.set_grad_enabled(is_train):
+    with torch.set_grad_enabled(is_train), nullcontext() if is_train else without_onednn():
         layout = Layout(X.docs, module.pieces, sizes(model), shim.device)
         hidden = [module.encoder.shared(batch.ids, batch.mask) for batch in layout.batches]
         emissions = module.emissions(hidden, layout.batches)

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from spacy_clinical_ner.torch_shim import without_onednn
+
 logger = logging.getLogger(__name__)
 
 # Among windows that are batched together, the longest is at most so much longer than the shortest: what a batch holds
@@ -64,7 +66,7 @@ class WindowEncoder:
         """(rows, width) vectors in the order of the windows. Raises what the module raises for a single window."""
         self.module.eval()
         result = self._empty(windows, width)
-        with torch.no_grad():
+        with torch.no_grad(), without_onednn():
             for part, kept in self._run(windows, self._forward):
                 result[_rows(part)] = kept.to(result.device)
         return result

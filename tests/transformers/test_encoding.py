@@ -331,3 +331,24 @@ def test_impossible_settings_are_told(deep):
         trf_pipeline(deep["wordpiece"], max_batch_pieces=0)
     with pytest.raises(ClinicalNerError, match="no/such/encoder' is no folder with one and cannot be fetched"):
         trf_pipeline("no/such/encoder")
+
+
+def test_predicting_leaves_no_code_of_onednn_behind(module, windows, monkeypatch):
+    enabled = []
+    forward = type(module).forward
+
+    def watched(self, *args, **kwargs):
+        enabled.append(torch.backends.mkldnn.enabled)
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(module), "forward", watched)
+    encoder = WindowEncoder(module, 0, 64)
+    vectors = encoder.predict(windows, WIDTH)
+    assert enabled and not any(enabled)
+    assert torch.backends.mkldnn.enabled
+    with torch.no_grad():
+        torch.testing.assert_close(encoder._forward(windows[:1]), vectors[: len(windows[0].kept)], atol=1e-5, rtol=1e-4)
+    monkeypatch.setattr(type(module), "forward", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        encoder.predict(windows, WIDTH)
+    assert torch.backends.mkldnn.enabled
