@@ -94,7 +94,7 @@ def without_onednn() -> Iterator[None]:
     oneDNN makes code for each shape it meets and keeps it (1,024 pieces of it for each kind of layer), some 25 MiB in
     an encoder of two layers, which is not faster for that.
     """
-    enabled = torch.backends.mkldnn.enabled
+    enabled: Any = torch.backends.mkldnn.enabled
     torch.backends.mkldnn.enabled = False
     try:
         yield

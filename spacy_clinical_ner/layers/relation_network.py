@@ -186,7 +186,7 @@ class RelationNetwork(nn.Module):
 
 
 class RelationEnsemble(nn.Module):
-    """Networks side by side over the same token vectors, each with weights of its own.
+    """Networks side by side, each with weights of its own.
 
     make: builds one. Their scores stand beside each other: (pairs, members * outputs).
     """
@@ -195,6 +195,7 @@ class RelationEnsemble(nn.Module):
         super().__init__()
         self.members = nn.ModuleList([make() for _ in range(members)])
 
-    def forward(self, vectors: Tensor, batch: RelationBatch, windows: list[WindowBatch]) -> Tensor:
-        """vectors: (given tokens, input_width) -> scores (pairs, members * outputs)."""
-        return torch.cat([member(vectors, batch, windows) for member in self.members], dim=1)
+    def forward(self, vectors: Sequence[Tensor], batch: RelationBatch, windows: list[WindowBatch]) -> Tensor:
+        """vectors: (given tokens, input_width) of each member, or one for all -> scores (pairs, members * outputs)."""
+        each = list(vectors) * (len(self.members) if len(vectors) == 1 else 1)
+        return torch.cat([member(own, batch, windows) for member, own in zip(self.members, each)], dim=1)

@@ -11,6 +11,7 @@ from thinc.api import Model, get_width, xp2torch
 from thinc.types import Floats2d
 from torch import nn
 
+from spacy_clinical_ner.labelled_pipe import listens
 from spacy_clinical_ner.layers.relation_network import RelationBatch, RelationEnsemble, RelationNetwork
 from spacy_clinical_ner.relations.features import FEATURES
 from spacy_clinical_ner.relations.mentions import Ints, Mentions, Pairs
@@ -73,8 +74,8 @@ def RelationClassifier(
     window, context: tokens in a window's core of the encoder, and tokens read on both sides of it.
     max_batch_tokens, max_pairs: seen at once; they bound memory and change no result.
     dropout: on token vectors, mentions and pairs.
-    members: networks behind the tok2vec, trained side by side from different weights; the component averages their
-        probabilities. Time and size grow with them.
+    members: networks that are trained side by side from different weights, each over a tok2vec of its own (a listener
+        is shared); the component averages their probabilities. Time and size grow with them.
 
     The component that owns the model sets the numbers of types and outputs by `set_sizes` before initialize. Output:
     one array (pairs, members * outputs), the pairs in the order of the groups.
@@ -96,7 +97,7 @@ def RelationClassifier(
         "relation_classifier",
         forward,
         init=init,
-        layers=[tok2vec],
+        layers=_for_each_member(tok2vec, members),
         refs={"tok2vec": tok2vec},
         shims=[LazyTorchShim(partial(build_network, encoder=encoder, members=members, settings=settings))],
         attrs={
@@ -108,6 +109,11 @@ def RelationClassifier(
             "outputs": 0,
         },
     )
+
+
+def _for_each_member(tok2vec: Model, members: int) -> List[Model]:
+    """A tok2vec for each member, or one for all where it listens to another component."""
+    return [tok2vec] if listens(tok2vec) else [tok2vec, *(tok2vec.copy() for _ in range(members - 1))]
 
 
 def build_network(
@@ -133,7 +139,8 @@ def set_sizes(model: Model, types: int, outputs: int) -> None:
 def init(model: Model, X: Optional[RelationInput] = None, Y: Optional[Floats2d] = None) -> None:
     docs = X.docs if X is not None else None
     tok2vec = model.get_ref("tok2vec")
-    tok2vec.initialize(X=docs)
+    for layer in model.layers:
+        layer.initialize(X=docs)
     width = tok2vec.maybe_get_dim("nO")
     if width is None:
         if not docs:
@@ -145,31 +152,31 @@ def init(model: Model, X: Optional[RelationInput] = None, Y: Optional[Floats2d] 
 def forward(
     model: Model[RelationInput, Floats2d], X: RelationInput, is_train: bool
 ) -> Tuple[Floats2d, Callable[[Floats2d], RelationInput]]:
-    vectors, backprop_vectors = model.layers[0](X.docs, is_train)
     ops = model.ops
-    lengths = [len(doc) for doc in X.docs]
-    flat = ops.flatten(vectors)
+    layers = [layer(X.docs, is_train) for layer in model.layers]
     shim = torch_shim(model)
     module = shim.module
     module.train(is_train)
+    lengths = [len(doc) for doc in X.docs]
     with torch.set_grad_enabled(is_train):
-        inputs = xp2torch(flat, requires_grad=is_train, device=shim.device)
+        inputs = [xp2torch(ops.flatten(Y), requires_grad=is_train, device=shim.device) for Y, _ in layers]
         if X.pairs:
             settings = {name: model.attrs[name] for name in ("window", "context", "max_batch_tokens")}
             windows = window_batches([X.docs[group.doc] for group in X.groups], shim.device, **settings)
-            Y = module(inputs, lay_out(X, lengths, shim.device), windows)
+            scores = module(inputs, lay_out(X, lengths, shim.device), windows)
         else:
-            Y = inputs.new_zeros((0, model.attrs["members"] * model.attrs["outputs"]))
+            scores = inputs[0].new_zeros((0, model.attrs["members"] * model.attrs["outputs"]))
 
     def backprop(d_scores: Floats2d) -> RelationInput:
         if X.pairs:
-            Y.backward(xp2torch(d_scores, device=shim.device))
-            backprop_vectors(ops.unflatten(as_floats2d(model, inputs.grad), ops.asarray1i(lengths)))
-        elif len(flat):
-            backprop_vectors(ops.unflatten(ops.alloc2f(*flat.shape), ops.asarray1i(lengths)))
+            scores.backward(xp2torch(d_scores, device=shim.device))
+        for vectors, (_, backprop_vectors) in zip(inputs, layers):
+            gradient = torch.zeros_like(vectors) if vectors.grad is None else vectors.grad
+            if len(gradient):
+                backprop_vectors(ops.unflatten(as_floats2d(model, gradient), ops.asarray1i(lengths)))
         return X
 
-    return as_floats2d(model, Y), backprop
+    return as_floats2d(model, scores), backprop
 
 
 def lay_out(X: RelationInput, lengths: Sequence[int], device: torch.device) -> RelationBatch:
