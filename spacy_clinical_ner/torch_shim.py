@@ -87,21 +87,6 @@ class LazyTorchShim(PyTorchShim):
         return self
 
 
-@contextlib.contextmanager
-def without_onednn() -> Iterator[None]:
-    """For predicting on a CPU with batches of ever new shapes: torch's own kernels instead of oneDNN's.
-
-    oneDNN makes code for each shape it meets and keeps it (1,024 pieces of it for each kind of layer), some 25 MiB in
-    an encoder of two layers, which is not faster for that.
-    """
-    enabled: Any = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False
-    try:
-        yield
-    finally:
-        torch.backends.mkldnn.enabled = enabled
-
-
 def torch_shim(model: Model) -> LazyTorchShim:
     """The shim of a model that was made with one LazyTorchShim."""
     shim = model.shims[0]

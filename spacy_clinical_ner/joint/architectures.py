@@ -16,7 +16,8 @@ from spacy_clinical_ner.joint.pairs import PairGroup
 from spacy_clinical_ner.joint.windows import check_sizes
 from spacy_clinical_ner.layers.focused_attention import check_mask
 from spacy_clinical_ner.layers.joint_network import JointNetwork
-from spacy_clinical_ner.torch_shim import LazyTorchShim, as_floats2d, torch_shim, without_onednn
+from spacy_clinical_ner.memory import without_onednn
+from spacy_clinical_ner.torch_shim import LazyTorchShim, as_floats2d, torch_shim
 
 
 class JointInput(NamedTuple):

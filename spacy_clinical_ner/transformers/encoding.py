@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spacy_clinical_ner.torch_shim import without_onednn
+from spacy_clinical_ner.memory import without_onednn
 
 logger = logging.getLogger(__name__)
 

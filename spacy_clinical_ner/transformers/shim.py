@@ -15,9 +15,12 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.memory import give_back_memory
 from spacy_clinical_ner.torch_shim import LazyTorchShim
 from spacy_clinical_ner.transformers.encoding import WindowEncoder
 from spacy_clinical_ner.transformers.windows import SpecialPieces, special_pieces
+
+UPDATES_TO_TRIM = 20  # after so many, freed memory goes back to the system
 
 
 class EncoderSettings(NamedTuple):
@@ -45,6 +48,7 @@ class EncoderShim(LazyTorchShim):
         self.special = SpecialPieces([], [])
         self._encoder: Optional[WindowEncoder] = None
         self._rates: Dict[str, float] = {}
+        self._updates = 0
 
     @property
     def tokenizer(self) -> Any:
@@ -135,6 +139,9 @@ class EncoderShim(LazyTorchShim):
             )
             parameter.data = xp2torch(weights, device=parameter.device)
             parameter.grad = None
+        self._updates += 1
+        if self._updates % UPDATES_TO_TRIM == 0:
+            give_back_memory()
 
     def to_bytes(self) -> bytes:
         if self._model is None:

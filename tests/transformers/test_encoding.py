@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from thinc.api import Optimizer
 
+from spacy_clinical_ner import memory
 from spacy_clinical_ner.errors import ClinicalNerError
-from spacy_clinical_ner.transformers import encoding
+from spacy_clinical_ner.transformers import encoding, shim
 from spacy_clinical_ner.transformers.architectures import encoder_shim
 from spacy_clinical_ner.transformers.encoding import FramedWindow, WindowEncoder, group_by_length, is_out_of_memory
 from tests.transformers.encoders import make_encoder, trained_tokenizer, trf_pipeline
@@ -352,3 +356,26 @@ def test_predicting_leaves_no_code_of_onednn_behind(module, windows, monkeypatch
     with pytest.raises(ZeroDivisionError):
         encoder.predict(windows, WIDTH)
     assert torch.backends.mkldnn.enabled
+
+
+def test_freed_memory_goes_back_to_the_system_now_and_then(encoders, monkeypatch):
+    calls = []
+    monkeypatch.setattr(shim, "give_back_memory", lambda: calls.append(1))
+    held = encoder_shim(trf_pipeline(encoders["wordpiece"]).get_pipe("transformer").model)
+    optimizer = Optimizer(0.001)
+    for _ in range(2 * shim.UPDATES_TO_TRIM):
+        held.finish_update(optimizer)
+    assert len(calls) == 2
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to give memory back")
+def test_what_was_freed_in_pieces_is_given_back():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    memory.give_back_memory()
+    before = resident()
+    blocks = [np.ones(12_500) for _ in range(2000)]  # 100 kB each, which glibc takes from its heap: 190 MiB
+    del blocks[:-1]  # the last one keeps the heap from shrinking by itself
+    memory.give_back_memory()
+    assert resident() - before < 60
