@@ -9,7 +9,7 @@ as missed (there they are not counted), and entities that start at the same toke
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from spacy.tokens import Doc
 from spacy.util import registry
@@ -37,8 +37,8 @@ class TutorialNetwork(nn.Module):
         self.output = nn.Linear(2 * self.encoder.output_width, outputs)
         nn.init.zeros_(self.output.weight)
 
-    def forward(self, vectors: Tensor, batch: RelationBatch, windows: List[WindowBatch]) -> Tensor:
-        tokens = self.encoder(vectors[batch.rows], windows)
+    def forward(self, vectors: Sequence[Tensor], batch: RelationBatch, windows: List[WindowBatch]) -> Tensor:
+        tokens = self.encoder(vectors[0][batch.rows], windows)
         mentions = range_mean(tokens, batch.start, batch.end)
         head, tail = self.output.weight.chunk(2, dim=1)
         return (mentions @ head.T)[batch.head] + (mentions @ tail.T)[batch.tail] + self.output.bias
@@ -63,7 +63,7 @@ def tutorial_relations(
         layers=[tok2vec],
         refs={"tok2vec": tok2vec},
         shims=[LazyTorchShim(partial(build, encoder=encoder, dropout=dropout))],
-        attrs={"window": window, "context": context, "max_batch_tokens": 8192, "types": 0, "outputs": 0},
+        attrs={"window": window, "context": context, "max_batch_tokens": 8192, "members": 1, "types": 0, "outputs": 0},
     )
 
 

@@ -11,13 +11,7 @@ from spacy_clinical_ner.relations.candidates import CandidatePairs
 
 DEFAULT_CONFIG = """
 [candidates]
-@misc = "spacy-clinical-ner.CandidatePairs.v1"
-
-[candidates.*.types]
-@misc = "spacy-clinical-ner.TypePairs.v1"
-
-[candidates.*.distance]
-@misc = "spacy-clinical-ner.TokenDistance.v1"
+@misc = "spacy-clinical-ner.TypedPairsWithin.v1"
 max_distance = 100
 
 [model]
@@ -81,8 +75,8 @@ def make_joint_extractor(
     """Make a `joint_extractor` component.
 
     model: a `spacy-clinical-ner.JointExtractor.v1` model.
-    candidates: which pairs are looked at, a `spacy-clinical-ner.CandidatePairs.v1`; of these, those that fit into one
-        window of the encoder.
+    candidates: which pairs are looked at, a `spacy-clinical-ner.CandidatePairs.v1` of filters; of these, those that fit
+        into one window of the encoder.
     entities: "predicted" writes `doc.ents`, in place of what stood there, and relations between them. "given" leaves
         them as they are and finds relations between them.
     spans_key: the mentions whose relations are learned, and with "given" those that are looked at, are those of

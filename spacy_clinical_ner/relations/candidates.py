@@ -188,3 +188,12 @@ def make_type_pairs(
     if min_count < 1 or slack < 0 or (reach is not None and reach < 0):
         raise ValueError("min_count is at least 1, reach and slack at least 0")
     return TypePairs(path, min_count, reach, slack, near)
+
+
+@registry.misc("spacy-clinical-ner.TypedPairsWithin.v1")
+def make_typed_pairs_within(max_distance: int = 100) -> CandidatePairs:
+    """What a component takes that is not told: the default `TypePairs.v1` and `TokenDistance.v1` together.
+
+    A name of its own, since spaCy adds the filters of a default `CandidatePairs.v1` to those that a config chose.
+    """
+    return CandidatePairs([make_type_pairs(), make_token_distance(max_distance)])

@@ -30,13 +30,7 @@ TRAIN_ON = ("gold", "predicted", "both")
 
 DEFAULT_CONFIG = """
 [candidates]
-@misc = "spacy-clinical-ner.CandidatePairs.v1"
-
-[candidates.*.types]
-@misc = "spacy-clinical-ner.TypePairs.v1"
-
-[candidates.*.distance]
-@misc = "spacy-clinical-ner.TokenDistance.v1"
+@misc = "spacy-clinical-ner.TypedPairsWithin.v1"
 max_distance = 100
 
 [model]
@@ -102,7 +96,7 @@ def make_relation_classifier(
     """Make a `relation_classifier` component.
 
     model: a `spacy-clinical-ner.RelationClassifier.v1` model, or another from `RelationInput` to scores of its pairs.
-    candidates: which pairs are looked at, a `spacy-clinical-ner.CandidatePairs.v1`.
+    candidates: which pairs are looked at, a `spacy-clinical-ner.CandidatePairs.v1` of filters.
     spans_key: the mentions are those of `doc.ents` or, with a key, of `doc.spans[spans_key]`, which may overlap.
     symmetric: labels of relations without direction. They are learned and written with the earlier mention as head.
     multi_label: whether a pair may have several labels at once (a sigmoid each) instead of one at most (a softmax).

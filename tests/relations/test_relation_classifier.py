@@ -10,6 +10,7 @@ from spacy.training import Example
 from spacy.util import registry
 
 from spacy_clinical_ner.extensions import Relation
+from spacy_clinical_ner.relations.candidates import make_token_distance
 from spacy_clinical_ner.relations.threshold import best_threshold
 from spacy_clinical_ner.tokenization import blank_pipeline
 from tests.relations.pipelines import (
@@ -154,16 +155,18 @@ def test_round_trip_gives_equal_predictions(trained, how, tmp_path):
 def test_default_config_is_complete():
     nlp = blank_pipeline("en")
     nlp.add_pipe("relation_classifier")
-    filters = nlp.config["components"]["relation_classifier"]["candidates"]["*"]
-    assert {entry["@misc"] for entry in filters.values()} == {
-        "spacy-clinical-ner.TypePairs.v1",
-        "spacy-clinical-ner.TokenDistance.v1",
-    }
     again = spacy.util.load_model_from_config(nlp.config.from_str(nlp.config.to_str()), auto_fill=False)
-    assert [type(each).__name__ for each in again.get_pipe("relation_classifier").candidates.filters] == [
-        "TypePairs",
-        "TokenDistance",
-    ]
+    for each in (nlp, again):
+        filters = each.get_pipe("relation_classifier").candidates.filters
+        assert [type(one).__name__ for one in filters] == ["TypePairs", "TokenDistance"]
+
+
+def test_a_config_decides_on_the_filters_alone():
+    nlp = blank_pipeline("en")
+    near = {"@misc": "spacy-clinical-ner.TokenDistance.v1", "max_distance": 3}
+    chosen = {"@misc": "spacy-clinical-ner.CandidatePairs.v1", "*": {"near": near}}
+    pipe = nlp.add_pipe("relation_classifier", config={"candidates": chosen})
+    assert pipe.candidates.filters == [make_token_distance(3)]
 
 
 @pytest.mark.parametrize("text", ["", "a", " ", "\n\n\t ", "\u2028", "\ufeff", "😀"])
