@@ -57,7 +57,7 @@ def test_the_look_up_remembers_types_order_and_distance():
 
 def test_report_and_record_tell_medians():
     def result(f, seed):
-        scores = {"f": f, "f_ci_low": f - 0.1, "f_ci_high": f + 0.1, "p": f, "r": f, "per_type": {"MODIFY": f}}
+        scores = {"f": f, "ci_low": f - 0.1, "ci_high": f + 0.1, "p": f, "r": f, "per_type": {"MODIFY": f}}
         return {"scores": scores, "seed": seed, "commit": "abc", "ceiling": {"recall": 0.95}, "train_seconds": 60.0}
 
     results = {"ours": [result(f, seed) for seed, f in enumerate((0.7, 0.9, 0.75))]}
