@@ -27,6 +27,8 @@ TRAINED = {
     "cantemist_trf": "cantemist",
     "maccrobat_trf": "maccrobat",
     "maccrobat_minilm": "maccrobat",
+    "maccrobat_relations": "maccrobat",
+    "maccrobat_relations_minilm": "maccrobat",
     "ccks2019_bilstm": "ccks2019",
     "ccks2019_idcnn": "ccks2019",
     "ccks2019_idcnn_mha": "ccks2019",
@@ -65,7 +67,7 @@ def test_config_trains_on_the_sample(name: str, corpora: dict, request, tmp_path
         pytest.importorskip("spacy_transformers")
         overrides["paths.encoder"] = str(request.getfixturevalue("encoder"))
     config = load_config(CONFIGS / f"{name}.cfg", overrides=overrides)
-    (component,) = [pipe for pipe in config["nlp"]["pipeline"] if pipe.endswith(("_ner", "_extractor"))]
+    (component,) = [pipe for pipe in config["nlp"]["pipeline"] if pipe.endswith(("_ner", "_extractor", "_classifier"))]
     if "vectors" in config["paths"]:
         config["initialize"]["vectors"] = None
         embed = config["components"][component]["model"]["tok2vec"]["embed"]
@@ -80,7 +82,7 @@ def test_config_trains_on_the_sample(name: str, corpora: dict, request, tmp_path
     for batch in islice(training["batcher"](examples), 1):
         nlp.update(batch, sgd=training["optimizer"], losses=losses)
     assert losses[component] > 0
-    assert "ents_f" in nlp.evaluate(list(dev(nlp)))
+    assert ("rel_micro_f" if component.startswith("relation") else "ents_f") in nlp.evaluate(list(dev(nlp)))
     nlp.to_disk(tmp_path)
     assert spacy.load(tmp_path)("").text == ""
 
@@ -116,7 +118,9 @@ def test_configs_over_transformers_share_their_style() -> None:
     over = [config for config in configs if "transformer" in config["components"]]
     assert len(over) >= 4
     for config in over:
-        assert config["nlp"]["pipeline"] == ["transformer", "crf_ner", "trf_data_cleaner"]
+        first, task, last = config["nlp"]["pipeline"]
+        assert (first, last) == ("transformer", "trf_data_cleaner")
+        assert task in ("crf_ner", "relation_classifier")
         model = config["components"]["transformer"]["model"]
         assert model["@architectures"] == "spacy-clinical-ner.TransformerModel.v1"
         assert model["get_spans"]["@span_getters"] == "spacy-clinical-ner.WordPieceWindows.v1"
