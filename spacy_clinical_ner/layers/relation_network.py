@@ -109,11 +109,6 @@ class RelationNetwork(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    @property
-    def outputs(self) -> int:
-        """Scores for each pair."""
-        return self.output.out_features
-
     def forward(self, vectors: Tensor, batch: RelationBatch, windows: list[WindowBatch]) -> Tensor:
         """vectors: (given tokens, input_width) -> scores (pairs, outputs), before softmax or sigmoid."""
         tokens = self.encoder(self._marked(vectors[batch.rows], batch), windows)
@@ -126,7 +121,7 @@ class RelationNetwork(nn.Module):
             for first in range(0, len(batch.head), max(size, 1))
         ]
         if not scores:
-            return vectors.new_zeros((0, self.outputs))
+            return vectors.new_zeros((0, self.output.out_features))
         return self._compete(torch.cat(scores), batch)
 
     def _marked(self, x: Tensor, batch: RelationBatch) -> Tensor:

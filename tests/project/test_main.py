@@ -111,3 +111,21 @@ def test_encoder_is_trained_on_the_raw_notes_of_the_corpus_and_on_those_given(
     assert "30 notes read" in capsys.readouterr().out
     assert run(monkeypatch, "pretrain", tmp_path / "corpus", output, *options, "--size", "huge") == 2
     assert "no size 'huge'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("below", "size"), [(1000, 400), (0, 2500)])
+def test_settings_for_a_small_corpus_win_over_those_for_a_small_encoder(
+    places: Path, monkeypatch, below: int, size: int
+) -> None:
+    (places / "encoder").mkdir()
+    (places / "encoder" / "config.json").write_text('{"max_position_embeddings": 128, "hidden_size": 256}')
+    given: dict = {}
+    monkeypatch.setattr(
+        "spacy_clinical_ner.project.train.train_pipeline",
+        lambda config, data, output, overrides, **settings: given.update(overrides),
+    )
+    options = ["--encoder", "encoder", "--small-below", below, "--for-small", "training.batcher.size=400", "--seed", 3]
+    assert run(monkeypatch, "train", "config.cfg", "assets/sample/c", "data", "out", *options) == 0
+    assert given["training.batcher.size"] == size
+    assert given["components.transformer.model.get_spans.window"] == 128
+    assert given["system.seed"] == 3
