@@ -33,6 +33,7 @@ def maccrobat(
     seeds: int = typer.Option(3, min=1, help="Trainings of each system, with seeds 0, 1, ...; the median counts."),
     rounds: int = typer.Option(5, min=1, help="Rounds of speed, in turns; figures are medians."),
     updates: int = typer.Option(10, min=1, help="Training updates in a round of speed."),
+    jobs: int = typer.Option(1, min=1, help="Trainings at a time; their times then tell less."),
     max_steps: int = typer.Option(0, min=0, help="Stop trainings after so many updates, to try the command."),
     fresh: bool = typer.Option(False, "--fresh", help="Repeat what an earlier run with the same settings finished."),
     record: bool = RECORD,
@@ -50,7 +51,7 @@ def maccrobat(
     extra: Tuple[str, ...] = ()
     if max_steps:
         extra = ("--training.max_steps", str(max_steps), "--training.eval_frequency", str(max(1, max_steps // 2)))
-    outcome = compare(corpus, seeds, rounds, updates, extra=extra, fresh=fresh)
+    outcome = compare(corpus, seeds, rounds, updates, jobs=jobs, extra=extra, fresh=fresh)
     typer.echo("\n" + report(outcome))
     if record:
         _record("trf maccrobat: crf_ner and spaCy ner over MiniLM", figures(outcome))

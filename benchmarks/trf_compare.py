@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import statistics
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
@@ -81,9 +82,18 @@ def write_ner_config(config: Path, output: Path) -> Path:
 
 
 def compare(
-    folder: Path, seeds: int, rounds: int, updates: int, *, extra: Tuple[str, ...] = (), fresh: bool = False
+    folder: Path,
+    seeds: int,
+    rounds: int,
+    updates: int,
+    *,
+    jobs: int = 1,
+    extra: Tuple[str, ...] = (),
+    fresh: bool = False,
 ) -> Dict[str, Any]:
     """Train all systems with seeds 0 to `seeds` - 1 in turns, score them on dev/, and time the median ones in turns.
+
+    jobs: trainings at a time. extra: words for `spacy train`, for all. fresh: forget what has been finished before.
 
     What has finished is stored and not repeated. Returns {"results": {system: [by seed]}, "pairs": {other system:
     [paired difference of crf_ner over MiniLM by seed]}, "medians": {system: F}, "inference" and "training": {system:
@@ -94,7 +104,9 @@ def compare(
     if fresh:
         shutil.rmtree(work, ignore_errors=True)
     plans, test = make_plans(folder, work, extra)
-    done = [train_and_score(plans[system], seed, test, work) for seed in range(seeds) for system in SYSTEMS]
+    runs = [(system, seed) for seed in range(seeds) for system in SYSTEMS]
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        done = list(pool.map(lambda run: train_and_score(plans[run[0]], run[1], test, work), runs))
     results = {system: [result for result in done if result["system"] == system] for system in SYSTEMS}
     pairs = {
         other: [
