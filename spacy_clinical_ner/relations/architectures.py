@@ -61,6 +61,7 @@ def RelationClassifier(
     max_pairs: int = 50000,
     dropout: float = 0.3,
     members: int = 1,
+    share_tok2vec: bool = False,
 ) -> Model[RelationInput, Floats2d]:
     """Scores of relation labels for candidate pairs of mentions.
 
@@ -74,8 +75,9 @@ def RelationClassifier(
     window, context: tokens in a window's core of the encoder, and tokens read on both sides of it.
     max_batch_tokens, max_pairs: seen at once; they bound memory and change no result.
     dropout: on token vectors, mentions and pairs.
-    members: networks that are trained side by side from different weights, each over a tok2vec of its own (a listener
-        is shared); the component averages their probabilities. Time and size grow with them.
+    members: networks that are trained side by side from different weights, each over a tok2vec of its own; the
+        component averages their probabilities. Time and size grow with them.
+    share_tok2vec: all members read the same tok2vec, as they must if it listens to another component.
 
     The component that owns the model sets the numbers of types and outputs by `set_sizes` before initialize. Output:
     one array (pairs, members * outputs), the pairs in the order of the groups.
@@ -93,11 +95,15 @@ def RelationClassifier(
     }
     if min(window, max_pairs, members) < 1 or context < 0 or context_tokens < 0:
         raise ValueError("window, max_pairs and members are at least 1, context and context_tokens at least 0")
+    if members > 1 and not share_tok2vec and listens(tok2vec):
+        raise ValueError(
+            "members cannot each have a tok2vec that listens to another component: set share_tok2vec = true"
+        )
     return Model(
         "relation_classifier",
         forward,
         init=init,
-        layers=_for_each_member(tok2vec, members),
+        layers=[tok2vec] if share_tok2vec else [tok2vec, *(tok2vec.copy() for _ in range(members - 1))],
         refs={"tok2vec": tok2vec},
         shims=[LazyTorchShim(partial(build_network, encoder=encoder, members=members, settings=settings))],
         attrs={
@@ -109,11 +115,6 @@ def RelationClassifier(
             "outputs": 0,
         },
     )
-
-
-def _for_each_member(tok2vec: Model, members: int) -> List[Model]:
-    """A tok2vec for each member, or one for all where it listens to another component."""
-    return [tok2vec] if listens(tok2vec) else [tok2vec, *(tok2vec.copy() for _ in range(members - 1))]
 
 
 def build_network(

@@ -125,10 +125,17 @@ def test_an_ensemble_survives_the_disk_and_shares_a_listener(tmp_path):
     for doc in make_docs(nlp, 3, seed=5):
         one, two = (each.get_pipe("relation_classifier").score_pairs([given(doc)])[0] for each in (nlp, other))
         np.testing.assert_array_equal(one.probabilities, two.probabilities)
-    listening = listening_pipeline(members=2)
+    with pytest.raises(ValueError, match="set share_tok2vec = true"):
+        listening_pipeline(members=2)
+    listening = listening_pipeline(members=2, share_tok2vec=True)
     train(listening, make_examples(make_docs(listening)), steps=50, learn_rate=0.02)
     assert len(listening.get_pipe("relation_classifier").model.layers) == 1
     assert listening.evaluate(make_examples(make_docs(listening)))["rel_micro_f"] == 1.0
+    expected = [triples(listening(given(doc))) for doc in make_docs(listening, seed=3)]
+    listening.replace_listeners("tok2vec", "relation_classifier", ["model.tok2vec"])
+    listening.remove_pipe("tok2vec")
+    listening.to_disk(tmp_path)
+    assert [triples(doc) for doc in spacy.load(tmp_path).pipe(map(given, make_docs(listening, seed=3)))] == expected
 
 
 @pytest.mark.parametrize("how", ["disk", "bytes", "pickle", "config"])
