@@ -35,8 +35,9 @@ def relations(
     look-up: the most frequent label of (type of head, type of tail, order, distance) in train/. tutorial: mean-pooled
     vectors, all ordered pairs within 100 tokens, sigmoid, threshold 0.5, over the tok2vec of ours; and the same with a
     threshold that is tuned as ours is. relation_classifier: configs/maccrobat_relations.cfg, stopped early. Stopping
-    and tuning use a tenth of train/ that is chosen by a hash of the document names. A row that is finished is stored
-    and not repeated.
+    and tuning use a tenth of train/ that is chosen by a hash of the document names. refit: the same config once more
+    on all of train/, with the threshold tuned before (`clinical-ner refit`). A row that is finished is stored and not
+    repeated.
 
     Example: python benchmarks/relations.py --corpus ../shared/data/maccrobat --seeds 3 --record
     """

@@ -19,6 +19,7 @@ from tagger_common import (
     ROOT,
     digest,
     fingerprint,
+    package_command,
     read_json,
     run_logged,
     show_f,
@@ -35,8 +36,8 @@ from spacy_clinical_ner.pipelines import load_pipeline
 from spacy_clinical_ner.tokenization import blank_pipeline
 
 LOOKUP, TUTORIAL, OURS = "look-up", "tutorial", "relation_classifier"
-TUNED = "tutorial, tuned threshold"
-SYSTEMS = (LOOKUP, TUTORIAL, OURS)
+TUNED, REFIT = "tutorial, tuned threshold", "relation_classifier, refit"
+SYSTEMS = (LOOKUP, TUTORIAL, OURS, REFIT)
 CONFIG = ROOT / "configs" / "maccrobat_relations.cfg"
 WORK = BENCHMARKS / "work" / "relations"
 
@@ -72,23 +73,31 @@ def train(system: str, config: Path, parts: Any, test: Path, folder: Path, seed:
     command = (sys.executable, "-m", "spacy", "train", config, "--output", folder / "model", *paths, *code)
     training = run_logged(f"{system}, seed {seed}", (*command, "--system.seed", seed, *extra), folder / "train.log")
     nlp = load_pipeline(str(folder / "model" / ("model-last" if system == TUTORIAL else "model-best")))
-    annotate(nlp, test, folder / "predictions")
-    examples = create_brat_corpus(test, gold_tokens=True, gold_mentions=True)(nlp)
-    ceiling = nlp.get_pipe("relation_classifier").ceiling(examples)  # type: ignore[attr-defined]
-    scores = score(test, folder / "predictions")
+    result = annotate_and_score(nlp, test, folder)
+    scores = result["scores"]
     tuned = None
     if system == TUTORIAL:
         tuned = scores
         nlp.get_pipe("relation_classifier").cfg["threshold"] = relations_tutorial.THRESHOLD  # type: ignore[attr-defined]
         annotate(nlp, test, folder / "predictions")
         scores = score(test, folder / "predictions")
-    return {
-        "scores": scores,
-        "tuned": tuned,
-        "train_seconds": training.seconds,
-        "train_peak_rss_mib": training.peak_rss_mib,
-        "ceiling": ceiling.to_json(),
-    }
+    times = {"train_seconds": training.seconds, "train_peak_rss_mib": training.peak_rss_mib}
+    return {**result, "scores": scores, "tuned": tuned, **times}
+
+
+def refit(pipeline: Path, train_notes: Path, test: Path, folder: Path, seed: int) -> Dict[str, Any]:
+    """Train the config of a pipeline once more on all of train/, with its threshold, and score the test notes."""
+    command = package_command("refit", pipeline, train_notes, folder / "model", "--overwrite")
+    training = run_logged(f"{REFIT}, seed {seed}", command, folder / "train.log")
+    result = annotate_and_score(load_pipeline(str(folder / "model")), test, folder)
+    return {**result, "train_seconds": training.seconds, "train_peak_rss_mib": training.peak_rss_mib}
+
+
+def annotate_and_score(nlp: Language, test: Path, folder: Path) -> Dict[str, Any]:
+    annotate(nlp, test, folder / "predictions")
+    examples = create_brat_corpus(test, gold_tokens=True, gold_mentions=True)(nlp)
+    ceiling = nlp.get_pipe("relation_classifier").ceiling(examples)  # type: ignore[attr-defined]
+    return {"scores": score(test, folder / "predictions"), "ceiling": ceiling.to_json()}
 
 
 def compare(corpus: Path, seeds: int, extra: Tuple[str, ...] = (), fresh: bool = False) -> Dict[str, List[Any]]:
@@ -104,15 +113,19 @@ def compare(corpus: Path, seeds: int, extra: Tuple[str, ...] = (), fresh: bool =
         LOOKUP: digest({"source": (BENCHMARKS / "relations_lookup.py").read_text(encoding="utf8")}),
         **{name: digest({"config": config.to_str(), "extra": extra}) for name, config in configs.items()},
     }
+    settings[REFIT] = settings[OURS]
     results: Dict[str, List[Any]] = {system: [] for system in SYSTEMS}
     for seed in range(seeds):
         # The look-up has no seed, and the tutorial's model is too far below the others for its seeds to matter.
-        for system in SYSTEMS if seed == 0 else (OURS,):
-            folder = work / f"{system}-{settings[system]}-seed{seed}"
+        for system in SYSTEMS if seed == 0 else (OURS, REFIT):
+            folder = work / folder_name(system, settings[system], seed)
 
             def run(system: str = system, folder: Path = folder, seed: int = seed) -> Dict[str, Any]:
                 if system == LOOKUP:
                     return look_up(corpus / "train", parts.test, folder)
+                if system == REFIT:
+                    stopped = work / folder_name(OURS, settings[OURS], seed) / "model" / "model-best"
+                    return refit(stopped, corpus / "train", parts.test, folder, seed)
                 config = folder / "config.cfg"
                 config.parent.mkdir(parents=True, exist_ok=True)
                 configs[system].to_disk(config)
@@ -120,7 +133,12 @@ def compare(corpus: Path, seeds: int, extra: Tuple[str, ...] = (), fresh: bool =
 
             results[system].append(once(system, seed, folder, run))
     tuned = [{**run, "scores": run["tuned"]} for run in results[TUTORIAL]]
-    return {LOOKUP: results[LOOKUP], TUTORIAL: results[TUTORIAL], TUNED: tuned, OURS: results[OURS]}
+    ours_by_seed = {system: results[system] for system in (OURS, REFIT)}
+    return {LOOKUP: results[LOOKUP], TUTORIAL: results[TUTORIAL], TUNED: tuned, **ours_by_seed}
+
+
+def folder_name(system: str, settings: str, seed: int) -> str:
+    return f"{system.replace(', ', '-')}-{settings}-seed{seed}"
 
 
 def once(system: str, seed: int, folder: Path, run: Callable[[], Dict[str, Any]]) -> Dict[str, Any]:

@@ -4,7 +4,7 @@ import logging
 import random
 from itertools import islice
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, List, Union
+from typing import Callable, Iterable, Iterator, List, Sequence, Union
 
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
@@ -25,7 +25,7 @@ _CLOSING_SIGNS = frozenset("\"')]}»”’」』）】")
 
 @registry.readers("spacy-clinical-ner.BratCorpus.v1")
 def create_brat_corpus(
-    path: Union[str, Path],
+    path: Union[str, Path, List[Union[str, Path]]],
     spans_key: str = "sc",
     overlap: str = "longest",
     misaligned: str = "split",
@@ -40,7 +40,8 @@ def create_brat_corpus(
 ) -> Callable[[Language], Iterable[Example]]:
     """A corpus for `[corpora.train]` and `[corpora.dev]`: a function from a pipeline to Examples.
 
-    path: a BRAT folder, or a .spacy file made by `clinical-ner convert` (the policies are then those of the file).
+    path: a BRAT folder, or a .spacy file made by `clinical-ner convert` (the policies are then those of the file); or
+        several, read one after the other.
     spans_key, overlap, misaligned, discontinuous, trim_whitespace: see `to_doc` and `Policy`.
     gold_tokens: the predicted Doc has the tokens of the reference, split where mentions begin and end, so that no
         mention is lost to training. Leave it off for dev: then the pipeline's own tokenizer is scored.
@@ -58,7 +59,8 @@ def create_brat_corpus(
     if max_length < 0 or limit < 0:
         raise ValueError("max_length and limit are 0 or more")
     policy = Policy(overlap, misaligned, discontinuous, trim_whitespace)
-    return BratCorpus(Path(path), spans_key, policy, gold_tokens, gold_mentions, max_length, limit, shuffle, seed)
+    paths = [Path(each) for each in (path if isinstance(path, list) else [path])]
+    return BratCorpus(paths, spans_key, policy, gold_tokens, gold_mentions, max_length, limit, shuffle, seed)
 
 
 class BratCorpus:
@@ -66,7 +68,7 @@ class BratCorpus:
 
     def __init__(
         self,
-        path: Path,
+        paths: Sequence[Path],
         spans_key: str,
         policy: Policy,
         gold_tokens: bool,
@@ -76,7 +78,7 @@ class BratCorpus:
         shuffle: bool,
         seed: int,
     ) -> None:
-        self.path = path
+        self.paths = paths
         self.spans_key = spans_key
         self.policy = policy
         self.gold_tokens = gold_tokens
@@ -113,14 +115,16 @@ class BratCorpus:
                 yield piece
             lost += n_relations
         if lost:
-            logger.warning("%s: %d relations between pieces of notes are left out of training", self.path, lost)
+            where = ", ".join(map(str, self.paths))
+            logger.warning("%s: %d relations between pieces of notes are left out of training", where, lost)
 
     def _references(self, nlp: Language) -> Iterator[Doc]:
-        if self.path.suffix == ".spacy":
-            yield from read_docbin(self.path, nlp)
-            return
-        for document in read_folder(self.path):
-            yield fill_doc(align(nlp, document, self.policy), document, spans_key=self.spans_key)
+        for path in self.paths:
+            if path.suffix == ".spacy":
+                yield from read_docbin(path, nlp)
+            else:
+                for document in read_folder(path):
+                    yield fill_doc(align(nlp, document, self.policy), document, spans_key=self.spans_key)
 
 
 def read_docbin(path: Path, nlp: Language) -> Iterator[Doc]:

@@ -30,6 +30,7 @@ def _register() -> None:
         import_ccks,
         masks,
         pretrain,
+        refit,
         stats,
         vectors,
     )
@@ -39,6 +40,7 @@ def _register() -> None:
     app.command("stats")(stats.stats)
     app.command("vectors")(vectors.vectors)
     app.command("pretrain")(pretrain.pretrain)
+    app.command("refit")(refit.refit)
     app.command("distill")(distill.distill)
     app.command("annotate")(annotate.annotate)
     app.command("evaluate")(evaluate.evaluate)

@@ -1,0 +1,42 @@
+"""`clinical-ner refit`: a trained pipeline once more, on the notes that had stopped its training too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+
+
+def refit(
+    pipeline: str = typer.Argument(..., help="Trained pipeline: a folder or an installed package."),
+    notes: Path = typer.Argument(..., help="Annotated notes: a BRAT folder, or a .spacy file made by `convert`."),
+    output: Path = typer.Argument(..., metavar="OUT", help="Folder to write the new pipeline to."),
+    also: Optional[List[Path]] = typer.Option(None, "--also", help="More annotated notes; may be repeated."),
+    steps: Optional[int] = typer.Option(None, min=1, help="Updates; by default training.max_steps of its config."),
+    gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
+    threads: int = typer.Option(1, min=1, help="Threads of torch on the CPU."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace OUT if it is there."),
+) -> None:
+    """Train a pipeline's config from the start on all notes: those that had stopped its training, too.
+
+    Early stopping, and tuning a threshold or temperature, want notes that are not trained on. A small corpus can ill
+    spare them: once they have told what they have to tell, they are worth more in training. The new pipeline takes all
+    its steps without stopping, and the tuned values of the old one. Score it on notes that neither has seen.
+
+    Example: clinical-ner refit training/model-best notes/train refit --also notes/dev
+    """
+    import torch
+    from wasabi import msg
+
+    from spacy_clinical_ner.errors import ClinicalNerError
+    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.training.refit import refit as train_again
+
+    if output.exists() and not overwrite:
+        raise ClinicalNerError(f"{output} is there already: choose another folder or pass --overwrite")
+    torch.set_num_threads(threads)
+    nlp = train_again(pipeline, [notes, *(also or [])], steps=steps, gpu_id=gpu_id)
+    with replacing(output) as temporary:
+        nlp.to_disk(temporary)
+    msg.good(f"Saved to {output}: {nlp.meta['refit']['steps']:,} steps on {nlp.meta['refit']['notes']:,} notes")

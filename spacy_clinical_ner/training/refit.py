@@ -1,0 +1,93 @@
+"""Training a finished pipeline once more, on the notes that had stopped its training too."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, Optional, Sequence, Union
+
+import spacy
+from spacy.cli._util import setup_gpu
+from spacy.language import Language
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import train
+from thinc.api import Config
+
+from spacy_clinical_ner.brat import list_notes
+from spacy_clinical_ner.brat.corpus import read_docbin
+from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.pipelines import load_pipeline
+
+PathLike = Union[str, Path]
+
+READER = "spacy-clinical-ner.BratCorpus.v1"
+# What is chosen on notes that were not trained on, and cannot be chosen once all are.
+TUNED = ("threshold", "temperature")
+# The evaluation that spaCy does before the first and after the last step says nothing here, so it is kept short.
+EVALUATED = 5
+
+
+def refit(pipeline: str, sources: Sequence[PathLike], *, steps: Optional[int] = None, gpu_id: int = -1) -> Language:
+    """Train the config of a pipeline from the start on all of `sources`, and give it the thresholds of the old one.
+
+    Early stopping and tuning want notes that are not trained on, and a small corpus can ill spare them. The first
+    training tells what they have to tell; the second runs all its steps, without stopping, on those notes too.
+
+    pipeline: a trained pipeline, folder or installed package. sources: BRAT folders or .spacy files. steps: by default
+    `training.max_steps` of the config, which the learning rates of a schedule are made for. gpu_id: -1 for the CPU.
+
+    Its meta has no scores, since no note is left to score it on, and tells under "refit" how many notes and steps it
+    saw. Raises InputError for notes that cannot be read, ClinicalNerError for a pipeline that cannot be loaded or whose
+    config has no `training.max_steps` or another reader than `BratCorpus.v1`.
+    """
+    old = load_pipeline(pipeline)
+    n_notes = sum(count_notes(Path(source)) for source in sources)
+    config = refit_config(old.config, pipeline, sources, steps)
+    setup_gpu(gpu_id, silent=True)
+    with tempfile.TemporaryDirectory() as folder:
+        # What spaCy prints would tell of this folder, and of scores on notes that are trained on.
+        train(init_nlp(config, use_gpu=gpu_id), Path(folder), use_gpu=gpu_id, stdout=io.StringIO())
+        nlp = spacy.load(Path(folder) / "model-last")
+    for name in old.pipe_names:
+        copy_tuned(old.get_pipe(name), nlp.get_pipe(name))
+    nlp.meta["performance"] = {}
+    nlp.meta["refit"] = {"notes": n_notes, "steps": config["training"]["max_steps"]}
+    return nlp
+
+
+def count_notes(source: Path) -> int:
+    """Notes of a BRAT folder or .spacy file. Raises InputError for anything else."""
+    if source.suffix != ".spacy":
+        return len(list_notes(source))
+    return sum(1 for _ in read_docbin(source, spacy.blank("xx")))
+
+
+def refit_config(config: Config, pipeline: str, sources: Sequence[PathLike], steps: Optional[int]) -> Config:
+    """The config for `refit`: all notes, all steps, no stopping; components that were frozen are those of `pipeline`.
+
+    The config that is given stays as it is. Raises ClinicalNerError as `refit` says.
+    """
+    config = config.copy()
+    training = config["training"]
+    if steps is not None:
+        training["max_steps"] = steps
+    if not training["max_steps"]:
+        raise ClinicalNerError(f"{pipeline}: its config has no training.max_steps: say how many with --steps")
+    training.update({"patience": 0, "eval_frequency": training["max_steps"]})
+    training["logger"] = {"@loggers": "spacy.ConsoleLogger.v3", "progress_bar": "train", "console_output": False}
+    for part, limit in (("train", 0), ("dev", EVALUATED)):
+        reader = config.get("corpora", {}).get(part, {})
+        if reader.get("@readers") != READER:
+            raise ClinicalNerError(f"{pipeline}: corpora.{part} of its config is not read by {READER}")
+        reader.update({"path": [str(Path(source).resolve()) for source in sources], "limit": limit})
+    for name in training.get("frozen_components") or ():
+        config["components"][name] = {"source": pipeline}
+    return config
+
+
+def copy_tuned(old: Any, new: Any) -> None:
+    """Give a component what was tuned for another one like it."""
+    known: Dict[str, Any] = getattr(old, "cfg", {})
+    new_cfg: Dict[str, Any] = getattr(new, "cfg", {})
+    new_cfg.update({key: known[key] for key in TUNED if key in known})

@@ -1,0 +1,163 @@
+"""Training once more on all notes: as many steps as asked for, nothing of the old weights, all of what was tuned."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Callable, List
+
+import pytest
+import spacy
+from spacy.language import Language
+from spacy.tokens import DocBin
+from spacy.util import registry
+from thinc.api import Config
+
+from spacy_clinical_ner import cli
+from spacy_clinical_ner.brat import from_doc, write_document
+from spacy_clinical_ner.errors import ClinicalNerError, InputError
+from spacy_clinical_ner.training.refit import READER, copy_tuned, refit, refit_config
+from tests.relations import pipelines as relations
+from tests.tagging import pipelines as tagging
+
+STEPS: List[int] = []
+
+
+@registry.callbacks("test_refit.count_steps")
+def count_steps() -> Callable[[Language, Any], None]:
+    return lambda nlp, info: STEPS.append(info["step"])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """old/: a frozen crf_ner and a relation_classifier with a tuned threshold; one.spacy and two/, notes to refit on.
+
+    Only the notes of two/ have mentions of the type GRADE.
+    """
+    folder = tmp_path_factory.mktemp("refit")
+    nlp = relations.relation_pipeline()
+    nlp.add_pipe("crf_ner", first=True, config={"model": tagging.model_config()})
+    docs = relations.make_docs(nlp, 24)
+    for doc in docs[:12]:
+        kept = [span for span in doc.ents if span.label_ != "GRADE"]
+        doc.set_ents(kept)
+        doc._.relations = [each for each in doc._.relations if each.head.label_ != "GRADE"]
+    relations.train(nlp, relations.make_examples(docs[:12]), steps=20)
+    nlp.get_pipe("relation_classifier").cfg["threshold"] = 0.123  # type: ignore[attr-defined]
+    nlp.get_pipe("crf_ner").cfg["temperature"] = 1.5  # type: ignore[attr-defined]
+    reader = {"@readers": READER, "path": "elsewhere", "gold_tokens": True, "gold_mentions": True}
+    nlp.config["corpora"] = {"train": dict(reader), "dev": dict(reader)}
+    nlp.config["training"].update(
+        {
+            "max_steps": 7,
+            "patience": 1,
+            "eval_frequency": 1,
+            "frozen_components": ["crf_ner"],
+            "before_update": {"@callbacks": "test_refit.count_steps"},
+            "score_weights": {"rel_micro_f": 1.0},
+        }
+    )
+    nlp.to_disk(folder / "old")
+    DocBin(docs=docs[:12], store_user_data=True).to_disk(folder / "one.spacy")
+    for number, doc in enumerate(docs[12:]):
+        write_document(from_doc(doc), folder / "two" / f"{number}.txt")
+    return folder
+
+
+def test_all_notes_and_all_steps_with_the_thresholds_of_before(place: Path) -> None:
+    STEPS.clear()
+    old = spacy.load(place / "old")
+    nlp = refit(str(place / "old"), [place / "one.spacy", place / "two"])
+    assert list(range(8)) == STEPS  # spaCy counts from 0 to max_steps
+    assert nlp.meta["refit"] == {"notes": 24, "steps": 7}
+    assert nlp.meta["performance"] == {}
+    pipe, tagger = nlp.get_pipe("relation_classifier"), nlp.get_pipe("crf_ner")
+    assert "GRADE" not in old.get_pipe("relation_classifier").cfg["types"]  # type: ignore[attr-defined]
+    assert "GRADE" in pipe.cfg["types"]  # type: ignore[attr-defined]
+    assert pipe.cfg["threshold"] == 0.123  # type: ignore[attr-defined]
+    assert tagger.cfg["temperature"] == 1.5  # type: ignore[attr-defined]
+    texts = [doc.text for doc in relations.make_docs(nlp, 5, seed=9)]
+    assert any(old(text).ents for text in texts)
+    for text in texts:
+        frozen = Language.pipe(old, [text], disable=["relation_classifier"])
+        assert tagging.ents(next(iter(frozen))) == tagging.ents(nlp(text))
+
+
+def test_the_same_seed_gives_the_same_pipeline(place: Path) -> None:
+    one, other = (refit(str(place / "old"), [place / "two"], steps=3) for _ in range(2))
+    assert one.meta["refit"]["steps"] == 3
+    assert one.get_pipe("relation_classifier").to_bytes() == other.get_pipe("relation_classifier").to_bytes()  # type: ignore[attr-defined]
+
+
+def config(**training: Any) -> Config:
+    readers = {part: {"@readers": READER, "path": "x", "limit": 3} for part in ("train", "dev")}
+    settings = {"max_steps": 100, "patience": 5, "eval_frequency": 10, **training}
+    return Config({"corpora": readers, "training": settings, "components": {"a": {"factory": "a"}}})
+
+
+def test_the_config_stops_nowhere_and_that_of_before_is_left_alone() -> None:
+    given = config(frozen_components=["a"])
+    before = given.to_str()
+    changed = refit_config(given, "old", ["notes"], None)
+    assert given.to_str() == before
+    assert changed["training"]["patience"] == 0
+    assert changed["training"]["eval_frequency"] == changed["training"]["max_steps"] == 100
+    assert changed["corpora"]["train"]["path"] == [str(Path("notes").resolve())]
+    assert changed["corpora"]["train"]["limit"] == 0
+    assert changed["components"]["a"] == {"source": "old"}
+
+
+def test_schedules_follow_the_number_of_steps(place: Path) -> None:
+    nlp = spacy.load(place / "old")
+    nlp.config["training"]["optimizer"]["learn_rate"] = {
+        "@schedules": "warmup_linear.v1",
+        "warmup_steps": 1,
+        "initial_rate": 0.01,
+        "total_steps": "${training.max_steps}",
+    }
+    changed = refit_config(Config(nlp.config), "old", [place / "two"], 55).interpolate()
+    assert changed["training"]["optimizer"]["learn_rate"]["total_steps"] == 55
+
+
+def test_what_cannot_be_refitted() -> None:
+    with pytest.raises(ClinicalNerError, match=r"no training\.max_steps: say how many with --steps"):
+        refit_config(config(max_steps=0), "old", ["notes"], None)
+    other = config()
+    other["corpora"]["dev"]["@readers"] = "spacy.Corpus.v1"
+    with pytest.raises(ClinicalNerError, match=r"corpora\.dev of its config is not read by"):
+        refit_config(other, "old", ["notes"], None)
+
+
+def test_bad_notes_end_before_any_training(place: Path, tmp_path: Path) -> None:
+    STEPS.clear()
+    (tmp_path / "empty").mkdir()
+    for notes in (tmp_path / "nowhere", tmp_path / "empty", tmp_path / "no.spacy"):
+        with pytest.raises(InputError):
+            refit(str(place / "old"), [place / "two", notes])
+    assert not STEPS
+
+
+def test_a_component_without_tuned_values_gets_none() -> None:
+    new = tagging.crf_pipeline().get_pipe("crf_ner")
+    copy_tuned(object(), new)
+    copy_tuned(new, object())
+    assert new.cfg["temperature"] == 1.0  # type: ignore[attr-defined]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["clinical-ner", "refit", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return int(end.value.code or 0)
+
+
+def test_command(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    arguments = (place / "old", place / "one.spacy", tmp_path / "new")
+    assert run(monkeypatch, *arguments, "--also", place / "two", "--steps", 2) == 0
+    assert "2 steps on 24 notes" in " ".join(capsys.readouterr().out.split())
+    assert spacy.load(tmp_path / "new").get_pipe("relation_classifier").cfg["threshold"] == 0.123  # type: ignore[attr-defined]
+    assert run(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err
+    assert "--overwrite" in error and error.count("\n") == 1
+    assert run(monkeypatch, tmp_path / "no", place / "two", tmp_path / "other") == 2
+    assert capsys.readouterr().err.count("\n") == 1
