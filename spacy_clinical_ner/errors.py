@@ -27,3 +27,13 @@ class InputError(ClinicalNerError, ValueError):
 
     def __reduce__(self):
         return (type(self), (self.path, self.line, self.reason))
+
+
+def one_line(error: BaseException) -> str:
+    """What a library's error says, as far as it fits on a line: the first with anything in it; of a config, all."""
+    from thinc.api import ConfigValidationError
+
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, ConfigValidationError):
+        return "; ".join(lines)
+    return lines[0] if lines else type(error).__name__

@@ -15,7 +15,7 @@ import torch
 def without_onednn() -> Iterator[None]:
     """For predicting on a CPU with batches of ever new shapes: torch's own kernels instead of oneDNN's.
 
-    oneDNN makes code for each shape it meets and keeps it, some 25 MiB for 5,000 notes through an encoder of two
+    oneDNN makes code for each shape it meets and keeps it, some 10 MiB for 5,000 notes through an encoder of two
     layers, which is not faster for that.
     """
     flags: Any = torch.backends.mkldnn

@@ -7,7 +7,7 @@ from typing import Optional
 import spacy
 from spacy.language import Language
 
-from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.errors import ClinicalNerError, one_line
 from spacy_clinical_ner.tokenization import blank_pipeline
 
 
@@ -16,8 +16,7 @@ def load_pipeline(name: str) -> Language:
     try:
         return spacy.load(name)
     except (ImportError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ClinicalNerError(f"{name}: not a pipeline that can be loaded: {reason}") from error
+        raise ClinicalNerError(f"{name}: not a pipeline that can be loaded: {one_line(error)}") from error
 
 
 def pipeline_or_blank(pipeline: Optional[str], lang: str) -> Language:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Optional
+from typing import TYPE_CHECKING, List, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from thinc.api import Config
 
 
 def distill(
@@ -34,7 +37,6 @@ def distill(
     """
     import sys
 
-    from spacy.util import load_config
     from tqdm import tqdm
     from wasabi import msg
 
@@ -42,7 +44,6 @@ def distill(
     from spacy_clinical_ner.files import replacing
     from spacy_clinical_ner.pipelines import load_pipeline
     from spacy_clinical_ner.pretraining.notes import read_notes, split_held_out
-    from spacy_clinical_ner.project.train import uses_vectors
     from spacy_clinical_ner.tagging.distillation import (
         Agreement,
         Distillation,
@@ -53,27 +54,13 @@ def distill(
 
     if output.exists() and not overwrite:
         raise ClinicalNerError(f"{output} is there already: choose another folder or pass --overwrite")
-    if not config.is_file():
-        raise InputError(config, None, "no such config")
     notes = [note for note in read_notes([raw, *(also or [])]) if note.text.strip()]
     if len(notes) < 2:
         raise InputError(raw, None, "two notes with text are needed at least")
     train, kept = split_held_out(notes, held_out)
     nlp = load_pipeline(teacher)
     tagger = find_tagger(nlp, component, "teacher")
-    try:
-        given = load_config(config).get("paths", {})
-        # The corpora of the config are not read, but their readers want a path.
-        overrides = {f"paths.{part}": "" for part in ("train", "dev") if part in given and given[part] is None}
-        if vectors is not None:
-            overrides["paths.vectors"] = str(vectors)
-        elif uses_vectors(config) and not given.get("vectors"):
-            raise InputError(config, None, "takes word vectors: give them with --vectors")
-        loaded = load_config(config, overrides=overrides, interpolate=True)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(config, None, f"not a config: {str(error).splitlines()[0]}") from None
+    loaded = _student_config(config, vectors)
     student = make_student(loaded, tagger, component, [note.text for note in train[:10]], seed)
     settings = DistillationSettings(temperature, epochs, max_steps, batch_tokens, seed=seed)
 
@@ -95,3 +82,30 @@ def distill(
     with replacing(output) as temporary:
         student.to_disk(temporary)
     msg.good(f"Saved the student to {output}")
+
+
+def _student_config(config: Path, vectors: Optional[Path]) -> Config:
+    """The config of the student, for which no corpus is read. Raises InputError for one that cannot be used."""
+    from spacy.util import load_config
+
+    from spacy_clinical_ner.errors import InputError, one_line
+    from spacy_clinical_ner.project.train import uses_vectors
+
+    if not config.is_file():
+        raise InputError(config, None, "no such config")
+    try:
+        given = load_config(config)
+        wants_vectors = uses_vectors(config)
+        paths = given.get("paths", {})
+        # The readers of the corpora want a path all the same.
+        overrides = {f"paths.{part}": "" for part in ("train", "dev") if part in paths and paths[part] is None}
+        if vectors is not None:
+            overrides["paths.vectors"] = str(vectors)
+        loaded = load_config(config, overrides=overrides, interpolate=True)
+    except ValueError as error:
+        raise InputError(config, None, f"not a config: {one_line(error)}") from None
+    if not (loaded.get("nlp", {}).get("lang") and loaded.get("components")):
+        raise InputError(config, None, "not the config of a pipeline: nlp.lang or [components] is missing")
+    if wants_vectors and vectors is None and not paths.get("vectors"):
+        raise InputError(config, None, "takes word vectors: give them with --vectors")
+    return loaded

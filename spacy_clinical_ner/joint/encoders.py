@@ -10,7 +10,7 @@ from spacy.util import registry
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
-from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.errors import ClinicalNerError, one_line
 from spacy_clinical_ner.layers.focused_attention import check_layout
 from spacy_clinical_ner.layers.joint_network import build_encoder
 from spacy_clinical_ner.layers.word_pieces import SpecialPieces, WordPieces
@@ -108,8 +108,7 @@ class PretrainedEncoder(NamedTuple):
             tokenizer = AutoTokenizer.from_pretrained(self.name, use_fast=True)
             model = AutoModel.from_pretrained(self.name)
         except (OSError, ImportError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ClinicalNerError(f"the encoder {self.name} cannot be loaded: {reason}") from error
+            raise ClinicalNerError(f"the encoder {self.name} cannot be loaded: {one_line(error)}") from error
         if not tokenizer.is_fast:
             raise ClinicalNerError(f"the encoder {self.name} has no fast tokenizer")
         model.pooler = None

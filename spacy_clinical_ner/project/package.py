@@ -31,12 +31,14 @@ def describe(
     lang: str,
     license_name: Optional[str] = None,
     given_entities: bool = False,
+    n_notes: Optional[int] = None,
 ) -> Dict[str, Any]:
     """The entries of a pipeline's meta.json that tell its origin, scores, licence and requirements.
 
     metrics: what `clinical-ner evaluate` wrote. license_name: by default MIT for the sample, for other corpora a
     statement that their terms hold. given_entities: the pipeline finds relations between entities that it is given,
-    and `metrics` are those of `annotate --given-entities`, in which the scores of entities say nothing.
+    and `metrics` are those of `annotate --given-entities`, in which the scores of entities say nothing. n_notes: how
+    many it was trained on, if not the corpus's train/ alone.
     """
     trained_on = SAMPLE_NAME if corpus.sample else f"the corpus '{corpus.corpus}'"
     strict = metrics["relations" if given_entities else "entities"]["strict"]
@@ -49,7 +51,7 @@ def describe(
     what = "Relations between given entities" if given_entities else "Entities"
     description = (
         f"{what} in {LANGUAGES.get(lang, lang)} clinical notes. Trained on {trained_on} "
-        f"({corpus.documents['train']} documents); {figure}, character offsets, "
+        f"({n_notes or corpus.documents['train']} documents); {figure}, character offsets, "
         f"on {metrics['documents']} documents from {corpus.origin['test']}."
     )
     if corpus.sample:
@@ -125,7 +127,8 @@ def build_wheel(
     scores = _read_json(Path(metrics))
     if given_entities and not scores.get("relations"):
         raise InputError(Path(metrics), None, "no scores of relations; run clinical-ner evaluate with relations")
-    meta.update(describe(PreparedCorpus.read(corpus), scores, meta["lang"], license_name, given_entities))
+    n_notes = meta.get("refit", {}).get("notes")
+    meta.update(describe(PreparedCorpus.read(corpus), scores, meta["lang"], license_name, given_entities, n_notes))
     package_name = f"{meta['lang']}_{name}-{version}"
     with replacing(output / package_name) as temporary:
         # `spacy package` wants its output folder to be there, and keeps a README.md of an earlier build.

@@ -47,7 +47,7 @@ def uses_vectors(config: PathLike) -> bool:
     """Whether a component of the config takes static word vectors. Raises InputError if there is no such config."""
     if not Path(config).is_file():
         raise InputError(config, None, "no such config")
-    components = load_config(config)["components"]
+    components = load_config(config).get("components", {})
     return any(path[-1] == "include_static_vectors" and value is True for path, value in walk_dict(components))
 
 

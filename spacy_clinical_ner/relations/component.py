@@ -171,7 +171,7 @@ class RelationClassifier(RelationPipe):
     @property
     def _members(self) -> int:
         """Networks in the model whose scores stand beside each other; one in a model that does not say."""
-        return int(self.model.attrs.get("members", 1))
+        return int(self.model.attrs["members"])
 
     def initialize(
         self,

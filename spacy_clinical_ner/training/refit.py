@@ -75,7 +75,7 @@ def refit_config(config: Config, pipeline: str, sources: Sequence[PathLike], ste
     if not training["max_steps"]:
         raise ClinicalNerError(f"{pipeline}: its config has no training.max_steps: say how many with --steps")
     training.update({"patience": 0, "eval_frequency": training["max_steps"]})
-    training["logger"] = {"@loggers": "spacy.ConsoleLogger.v3", "progress_bar": "train", "console_output": False}
+    training["logger"] = {"@loggers": "spacy.ConsoleLogger.v3", "progress_bar": "train"}
     for part, limit in (("train", 0), ("dev", EVALUATED)):
         reader = config.get("corpora", {}).get(part, {})
         if reader.get("@readers") != READER:

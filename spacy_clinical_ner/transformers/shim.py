@@ -14,7 +14,7 @@ from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.errors import ClinicalNerError, one_line
 from spacy_clinical_ner.memory import give_back_memory
 from spacy_clinical_ner.torch_shim import LazyTorchShim
 from spacy_clinical_ner.transformers.encoding import WindowEncoder
@@ -89,8 +89,9 @@ class EncoderShim(LazyTorchShim):
             config = AutoConfig.from_pretrained(name, local_files_only=local, **hf._init_transformer_config)
             module = AutoModel.from_pretrained(name, local_files_only=local, config=config)
         except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ClinicalNerError(f"encoder '{name}' is no folder with one and cannot be fetched: {reason}") from error
+            raise ClinicalNerError(
+                f"encoder '{name}' is no folder with one and cannot be fetched: {one_line(error)}"
+            ) from error
         self.set(tokenizer, module)
 
     def set(self, tokenizer: Any, module: nn.Module) -> None:

@@ -34,11 +34,8 @@ def test_the_tutorial_scores_all_ordered_pairs_from_mean_vectors_alone(tutorial)
         pair for pair in product(mentions, repeat=2) if pair[0] != pair[1]
     }
     # A sum of something of the head and something of the tail: differences between tails are alike for all heads.
-    logit = {
-        pair: np.log(p) - np.log1p(-p)
-        for *pair_list, p in zip(scored.pairs.head.tolist(), scored.pairs.tail.tolist(), scored.probabilities)
-        for pair in [tuple(pair_list)]
-    }
+    logits = np.log(scored.probabilities) - np.log1p(-scored.probabilities)
+    logit = dict(zip(zip(scored.pairs.head.tolist(), scored.pairs.tail.tolist()), logits))
     np.testing.assert_allclose(logit[0, 2] - logit[0, 3], logit[1, 2] - logit[1, 3], rtol=1e-2, atol=1e-2)
 
 

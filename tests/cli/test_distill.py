@@ -66,6 +66,8 @@ def test_a_config_as_published_needs_no_corpus(
         ("raw", "no such folder"),
         ("config", "no such config"),
         ("broken config", "not a config"),
+        ("config without components", "[components] is missing"),
+        ("config without a language", "Section 'nlp' is not defined"),
         ("output", "--overwrite"),
     ],
 )
@@ -90,6 +92,11 @@ def test_bad_input_is_one_line_and_status_2(
     elif case == "broken config":
         config = tmp_path / "broken.cfg"
         config.write_text("[nlp\nlang = es", encoding="utf8")
+    elif case.startswith("config without"):
+        text = (places / "student.cfg").read_text(encoding="utf8")
+        config = tmp_path / "partial.cfg"
+        kept = '[nlp]\nlang = "es"\n' if "components" in case else text.replace("[nlp]", "[other]")
+        config.write_text(kept, encoding="utf8")
     else:
         output.mkdir()
     assert run(monkeypatch, teacher, raw, output, "--config", config) == 2

@@ -118,6 +118,16 @@ def build(inputs: Path, version: str = "1.2.3") -> Path:
     )
 
 
+def test_meta_counts_the_notes_of_a_refit(inputs: Path) -> None:
+    nlp = spacy.load(inputs / "model")
+    nlp.meta["refit"] = {"notes": 41, "steps": 5}
+    nlp.to_disk(inputs / "model")
+    build(inputs)
+    meta = srsly.read_json(next((inputs / "packages").glob("*/es_tiny_ner/meta.json")))
+    assert "the corpus 'clinic' (41 documents)" in meta["description"]
+    assert meta["refit"] == {"notes": 41, "steps": 5}
+
+
 def test_wheel_holds_pipeline_and_meta(inputs: Path) -> None:
     # As an earlier build would have left it: `spacy package` would keep the old README.
     stale = inputs / "packages" / "es_tiny_ner-1.2.3" / "README.md"

@@ -14,7 +14,8 @@ from spacy_clinical_ner import cli
 from spacy_clinical_ner.project import __main__ as project
 
 ROOT = Path(__file__).parents[2]
-STEPS = ["corpus", "convert", "vectors", "pretrain", "train", "annotate", "evaluate", "package", "install", "smoke"]
+PREPARATION = ["corpus", "convert", "vectors", "pretrain"]
+STEPS = [*PREPARATION, "train", "refit", "annotate", "evaluate", "package", "install", "smoke"]
 IN_ALL = ["cantemist", "maccrobat"]
 # The package that a workflow builds, and whose corpus it is: of a workflow before it, or its own.
 PACKAGES = {
@@ -35,6 +36,7 @@ CORPORA = {
     "maccrobat_relations": "maccrobat",
 }
 WITH_ENCODER = {"cantemist_trf"}
+REFITTED = {"maccrobat_relations"}
 WITHOUT_VECTORS = {*WITH_ENCODER, "diabetes_zh", "ccks2019", "maccrobat_relations", "coronary"}
 
 
@@ -51,8 +53,8 @@ def chain(workflow: str) -> list:
     corpus = CORPORA.get(workflow, workflow)
     steps = [step for step in STEPS if step != "vectors" or workflow not in WITHOUT_VECTORS]
     steps = [step for step in steps if step != "pretrain" or workflow in WITH_ENCODER]
-    shared = ("corpus", "convert", "vectors", "pretrain")
-    return [f"{corpus if step in shared else workflow}-{step}" for step in steps]
+    steps = [step for step in steps if step != "refit" or workflow in REFITTED]
+    return [f"{corpus if step in PREPARATION else workflow}-{step}" for step in steps]
 
 
 @pytest.mark.parametrize("workflow", list(PACKAGES))

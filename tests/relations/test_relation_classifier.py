@@ -1,5 +1,4 @@
 import pickle
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from spacy_clinical_ner.relations.candidates import make_token_distance
 from spacy_clinical_ner.relations.threshold import best_threshold
 from spacy_clinical_ner.tokenization import blank_pipeline
 from tests.relations.pipelines import (
-    LISTENER,
     given,
     make_docs,
     make_examples,
@@ -23,8 +21,6 @@ from tests.relations.pipelines import (
     train,
     triples,
 )
-from tests.tagging.pipelines import model_config as tagger_config
-from tests.tagging.test_listeners import TOK2VEC
 
 
 @pytest.fixture(scope="module")
@@ -54,27 +50,6 @@ def test_learns_ten_documents_by_heart(spans_key, multi_label):
     if spans_key:
         relations = [r for doc in docs for r in doc._.relations]
         assert any(r.head.start == r.tail.start for r in relations), "the corpus must have same-start mentions"
-
-
-def test_an_ensemble_averages_members_that_differ():
-    nlp = relation_pipeline(model=model_config(members=3))
-    docs = make_docs(nlp)
-    train(nlp, make_examples(docs), steps=50, learn_rate=0.02)
-    assert nlp.evaluate(make_examples(docs))["rel_micro_f"] == 1.0
-    pipe = nlp.get_pipe("relation_classifier")
-    doc = given(make_docs(nlp, 1, seed=5)[0])
-    together = pipe.score_pairs([doc])[0].probabilities
-    ensemble, attrs = pipe.model.shims[0].module, pipe.model.attrs
-    members, attrs["members"] = list(ensemble.members), 1
-    embeddings = list(pipe.model.layers)
-    assert len(embeddings) == 3 and not np.allclose(*(layer.predict([doc])[0] for layer in embeddings[:2]))
-    alone = []
-    for member, embedding in zip(members, embeddings):
-        ensemble.members = type(ensemble.members)([member])
-        pipe.model._layers = [embedding]
-        alone.append(pipe.score_pairs([doc])[0].probabilities)
-    np.testing.assert_allclose(np.mean(alone, axis=0), together, atol=1e-6)
-    assert all(abs(one - other).max() > 1e-5 for one, other in zip(alone, alone[1:]))
 
 
 def test_two_labels_for_one_pair():
@@ -114,28 +89,6 @@ def test_scores_are_probabilities_and_relations_survive(trained):
     assert all(0.5 <= relation.score <= 1 for relation in doc._.relations)
     copy = next(DocBin(store_user_data=True, docs=[doc]).get_docs(trained.vocab))
     assert triples(copy) == triples(doc)
-
-
-def test_an_ensemble_survives_the_disk_and_shares_a_listener(tmp_path):
-    nlp = relation_pipeline(model=model_config(members=2))
-    docs = make_docs(nlp)
-    train(nlp, make_examples(docs), steps=10, learn_rate=0.02)
-    nlp.to_disk(tmp_path)
-    other = spacy.load(tmp_path)
-    for doc in make_docs(nlp, 3, seed=5):
-        one, two = (each.get_pipe("relation_classifier").score_pairs([given(doc)])[0] for each in (nlp, other))
-        np.testing.assert_array_equal(one.probabilities, two.probabilities)
-    with pytest.raises(ValueError, match="set share_tok2vec = true"):
-        listening_pipeline(members=2)
-    listening = listening_pipeline(members=2, share_tok2vec=True)
-    train(listening, make_examples(make_docs(listening)), steps=50, learn_rate=0.02)
-    assert len(listening.get_pipe("relation_classifier").model.layers) == 1
-    assert listening.evaluate(make_examples(make_docs(listening)))["rel_micro_f"] == 1.0
-    expected = [triples(listening(given(doc))) for doc in make_docs(listening, seed=3)]
-    listening.replace_listeners("tok2vec", "relation_classifier", ["model.tok2vec"])
-    listening.remove_pipe("tok2vec")
-    listening.to_disk(tmp_path)
-    assert [triples(doc) for doc in spacy.load(tmp_path).pipe(map(given, make_docs(listening, seed=3)))] == expected
 
 
 @pytest.mark.parametrize("how", ["disk", "bytes", "pickle", "config"])
@@ -386,57 +339,6 @@ def test_threshold_callback_and_which_threshold_counts(tmp_path):
     assert spacy.load(tmp_path).get_pipe("relation_classifier").threshold == pytest.approx(pipe.threshold)
     chosen = {"components": {"relation_classifier": {"threshold": 0.9}}}
     assert spacy.load(tmp_path, config=chosen).get_pipe("relation_classifier").threshold == 0.9
-
-
-def listening_pipeline(**settings: Any) -> Language:
-    spacy.util.fix_random_seed(0)
-    nlp = blank_pipeline("es")
-    nlp.add_pipe("tok2vec", config={"model": TOK2VEC})
-    nlp.add_pipe("relation_classifier", config={"model": model_config(tok2vec=LISTENER, **settings)})
-    return nlp
-
-
-def test_learns_through_a_shared_tok2vec_and_replace_listeners(tmp_path):
-    nlp = listening_pipeline()
-    docs = make_docs(nlp)
-    nlp.initialize(lambda: make_examples(docs))
-    before = nlp.get_pipe("tok2vec").model.predict([docs[0]])[0].copy()
-    train(nlp, make_examples(docs), steps=50, learn_rate=0.02)
-    assert nlp.evaluate(make_examples(docs))["rel_micro_f"] == 1.0
-    assert not np.allclose(before, nlp.get_pipe("tok2vec").model.predict([docs[0]])[0])
-    others = make_docs(nlp, seed=3)
-    expected = [triples(nlp(given(doc))) for doc in others]
-    nlp.replace_listeners("tok2vec", "relation_classifier", ["model.tok2vec"])
-    nlp.remove_pipe("tok2vec")
-    assert [triples(nlp(given(doc))) for doc in others] == expected
-    nlp.to_disk(tmp_path)
-    assert [triples(doc) for doc in spacy.load(tmp_path).pipe([given(doc) for doc in others])] == expected
-
-
-def test_listens_in_a_batch_with_documents_that_teach_nothing():
-    nlp = listening_pipeline()
-    docs = make_docs(nlp, 3)
-    docs[0].user_data.clear()
-    docs[1]._.relations = []
-    docs.append(nlp.make_doc(""))
-    nlp.initialize(lambda: make_examples(docs))
-    assert nlp.update(make_examples(docs))["relation_classifier"] > 0
-    assert nlp.update(make_examples(docs[:1]))["relation_classifier"] == 0
-
-
-def test_what_others_taught_the_tok2vec_is_kept_where_there_are_no_relations():
-    nlp = listening_pipeline()
-    nlp.add_pipe("crf_ner", before="relation_classifier", config={"model": tagger_config(tok2vec=LISTENER)})
-    docs = make_docs(nlp)
-    optimizer = nlp.initialize(lambda: make_examples(docs, mentions=False))
-    silent = make_docs(nlp, 3, seed=1)
-    for doc in silent:
-        doc.user_data.clear()
-    before = nlp.get_pipe("tok2vec").model.predict([docs[0]])[0].copy()
-    for _ in range(2):  # the first step moves the tagger's output only, which begins at 0
-        losses = nlp.update(make_examples(silent, mentions=False), sgd=optimizer)
-    assert losses["crf_ner"] > 0 and losses["relation_classifier"] == 0
-    assert not np.allclose(before, nlp.get_pipe("tok2vec").model.predict([docs[0]])[0])
 
 
 def test_end_to_end_with_an_annotating_component():
