@@ -88,10 +88,8 @@ class LazyTorchShim(PyTorchShim):
 
 
 def torch_shim(model: Model) -> LazyTorchShim:
-    """The shim of a model that was made with one LazyTorchShim."""
-    shim = model.shims[0]
-    assert isinstance(shim, LazyTorchShim)
-    return shim
+    """The LazyTorchShim that a model was made with; where its parts have one each, that of the first part."""
+    return next(shim for node in model.walk() for shim in node.shims if isinstance(shim, LazyTorchShim))
 
 
 def as_floats2d(model: Model, tensor: Optional[Tensor]) -> Floats2d:

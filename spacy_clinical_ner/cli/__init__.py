@@ -29,6 +29,7 @@ def _register() -> None:
         evaluate,
         import_ccks,
         masks,
+        pool,
         pretrain,
         refit,
         stats,
@@ -40,6 +41,7 @@ def _register() -> None:
     app.command("stats")(stats.stats)
     app.command("vectors")(vectors.vectors)
     app.command("pretrain")(pretrain.pretrain)
+    app.command("pool")(pool.pool)
     app.command("refit")(refit.refit)
     app.command("distill")(distill.distill)
     app.command("annotate")(annotate.annotate)

@@ -152,7 +152,9 @@ def set_labels(model: Model, labels: int, chains: int) -> None:
 
 
 def network(model: Model) -> WindowTagger:
-    """The torch module of a tagger's model. Raises ValueError before initialize."""
+    """The torch module of a tagger's model. Raises ValueError before initialize, and for a pool, which has none."""
+    if not model.shims:
+        raise ValueError(f"a {model.name} has no network of its own")
     module = torch_shim(model).module
     assert isinstance(module, WindowTagger)
     return module
@@ -201,7 +203,7 @@ def label_attention(model: Model[List[Doc], List[Floats2d]], docs: List[Doc]) ->
 
     Raises ValueError for a model that is no LabelAttentionTagger.
     """
-    module = network(model)
+    module = network(model) if model.shims else None
     if not isinstance(module, LabelAttentionNetwork):
         raise ValueError("attention can be stored only with a spacy-clinical-ner.LabelAttentionTagger.v1 as the model")
     filled = [doc for doc in docs if len(doc)]

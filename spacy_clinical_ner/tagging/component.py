@@ -17,8 +17,9 @@ from thinc.types import Floats2d
 from spacy_clinical_ner import extensions
 from spacy_clinical_ner.labelled_pipe import LabelledPipe, listens
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
-from spacy_clinical_ner.tagging.architectures import network, set_labels
+from spacy_clinical_ner.tagging.architectures import set_labels
 from spacy_clinical_ner.tagging.decoding import Mention, find_mentions, tagging_loss
+from spacy_clinical_ner.tagging.pool import decoder
 from spacy_clinical_ner.tagging.views import View, as_doc, to_tokens, to_words
 from spacy_clinical_ner.torch_shim import as_floats2d, torch_shim
 
@@ -73,7 +74,7 @@ def make_crf_ner(
 ) -> "CrfEntityRecognizer":
     """Make a `crf_ner` component.
 
-    model: a `spacy-clinical-ner.CrfTagger.v1` model.
+    model: a `spacy-clinical-ner.CrfTagger.v1` model, or a `CrfPool.v1` of several.
     spans_key: None writes `doc.ents` from one chain of tags over all labels. A name writes `doc.spans[name]` from one
         chain for each label, so that mentions with different labels may overlap.
     overwrite: whether entities that are already in `doc.ents` give way to predicted ones.
@@ -192,7 +193,7 @@ class CrfEntityRecognizer(LabelledPipe):
     def decode(self, emissions: Sequence[Floats2d]) -> List[List[Mention]]:
         """Mentions from the emissions of Docs as they are `seen`, (length, chains * tags) each, by position."""
         return find_mentions(
-            network(self.model).decoder,
+            decoder(self.model),
             self.scheme,
             [self._tensor(array) for array in emissions],
             max_tokens=self.max_batch_tokens,
@@ -260,7 +261,7 @@ class CrfEntityRecognizer(LabelledPipe):
         """
         examples = list(examples)
         loss, gradients = tagging_loss(
-            network(self.model).decoder,
+            decoder(self.model),
             [self._tensor(array) for array in scores],
             [self._gold_tags(example) for example in examples],
             max_tokens=self.max_batch_tokens,

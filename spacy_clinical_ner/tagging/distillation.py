@@ -19,9 +19,9 @@ from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.labelled_pipe import listens
 from spacy_clinical_ner.layers.crf import LinearChainCRF
 from spacy_clinical_ner.layers.crf_distillation import crf_divergence
-from spacy_clinical_ner.tagging.architectures import network
 from spacy_clinical_ner.tagging.batches import alike, batch_docs, pad_chains
 from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
+from spacy_clinical_ner.tagging.pool import decoder
 from spacy_clinical_ner.torch_shim import as_floats2d
 
 NamedText = Tuple[str, str]
@@ -93,7 +93,7 @@ def make_student(config: Config, teacher: CrfEntityRecognizer, name: str, sample
     nlp.config["initialize"]["components"].setdefault(name, {})["labels"] = list(teacher.labels)
     nlp.initialize(lambda: [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in sample])
     for pipe, whose in ((student, "student"), (teacher, "teacher")):
-        if network(pipe.model).crf is None:
+        if decoder(pipe.model).crf is None:
             raise ClinicalNerError(f"'{pipe.name}' of the {whose} decodes without a CRF: distillation needs one")
     return nlp
 
@@ -236,7 +236,7 @@ class Distillation:
         chains = self.student.model.attrs["chains"]
         total = torch.zeros((), dtype=torch.float64)
         target = [self.student._tensor(array) for array in theirs]
-        student, teacher = (network(pipe.model).crf for pipe in (self.student, self.teacher))
+        student, teacher = (decoder(pipe.model).crf for pipe in (self.student, self.teacher))
         assert isinstance(student, LinearChainCRF) and isinstance(teacher, LinearChainCRF)
         for group in alike([len(array) for array in ours], self.student.max_batch_tokens):
             emissions, mask = pad_chains([ours[i] for i in group], chains)

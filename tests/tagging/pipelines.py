@@ -61,10 +61,16 @@ def label_attention_crf_config(**settings: Any) -> dict:
     return label_attention_config(decoder="crf", **settings)
 
 
+def pool_config(weights: Optional[list] = None, tok2vec: dict = EMBED, **settings: Any) -> dict:
+    members = {"one": model_config(tok2vec=tok2vec, **settings), "two": model_config(encoder=None, **settings)}
+    return {"@architectures": "spacy-clinical-ner.CrfPool.v1", "*": members, "weights": weights}
+
+
 # What `test_taggers.py` tries: the factory, and what makes its model's config.
 TAGGERS: dict[str, tuple[str, Callable[..., dict]]] = {
     "softmax": ("crf_ner", softmax_config),
     "label attention": ("label_attention_ner", label_attention_config),
+    "pool": ("crf_ner", pool_config),
     "label attention, CRF": ("label_attention_ner", label_attention_crf_config),
 }
 

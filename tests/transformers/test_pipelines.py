@@ -14,9 +14,18 @@ from spacy.training.loop import train_while_improving
 from thinc.api import Adam
 
 from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.tagging.pooled_pipelines import pool_pipelines
 from spacy_clinical_ner.tokenization import blank_pipeline
 from spacy_clinical_ner.transformers.architectures import encoder_shim
-from tests.tagging.pipelines import ents, label_attention_config, make_docs, make_examples, model_config, train
+from tests.tagging.pipelines import (
+    crf_pipeline,
+    ents,
+    label_attention_config,
+    make_docs,
+    make_examples,
+    model_config,
+    train,
+)
 from tests.transformers.encoders import CHECK, LISTENER, tagging_pipeline, trained_tokenizer, trf_model
 
 HARD = ["", " ", "\n\n", "😀", "carcinoma ductal", "tumor" + " " * 300 + "renal y tos", "x" * 500]
@@ -136,6 +145,29 @@ def test_replace_listeners(encoders, tmp_path):
     nlp.to_disk(tmp_path)
     assert [ents(doc) for doc in spacy.load(tmp_path).pipe(texts)] == expected
     assert nlp.get_pipe("crf_ner").model.get_ref("tok2vec").layers[0].layers[0].copy().tokenizer is not None
+
+
+def test_a_pool_takes_the_encoder_along(encoders, tmp_path):
+    over_encoder = tagging_pipeline(encoders["wordpiece"])
+    over_encoder.add_pipe("trf_data_cleaner")
+    over_words = crf_pipeline(1)
+    for nlp in (over_encoder, over_words):
+        train(nlp, make_examples(nlp, make_docs(nlp)), steps=15)
+    texts = [doc.text for doc in make_docs(over_words, 3, seed=2)] + HARD
+    docs = list(over_encoder.get_pipe("transformer").pipe(over_encoder.make_doc(text) for text in texts))
+    expected = [
+        (one + other) / 2
+        for one, other in zip(
+            over_encoder.get_pipe("crf_ner").model.predict(docs), over_words.get_pipe("crf_ner").model.predict(docs)
+        )
+    ]
+    nlp = pool_pipelines([over_encoder, over_words])
+    assert nlp.pipe_names == ["crf_ner"]
+    nlp.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    for array, other in zip(loaded.get_pipe("crf_ner").model.predict([loaded.make_doc(t) for t in texts]), expected):
+        np.testing.assert_allclose(array, other, atol=1e-4)
+    assert any(ents(doc) for doc in loaded.pipe(texts))
 
 
 def test_averaged_parameters_are_used(encoders):

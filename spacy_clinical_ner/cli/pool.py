@@ -1,0 +1,40 @@
+"""`clinical-ner pool`: several trained taggers as one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+
+
+def pool(
+    pipelines: List[str] = typer.Argument(..., metavar="PIPELINE PIPELINE...", help="Folders or installed packages."),
+    output: Path = typer.Argument(..., metavar="OUT", help="Folder to write the pipeline with the pool to."),
+    weights: Optional[List[float]] = typer.Option(
+        None, "--weight", min=0.0, help="One for each pipeline, in their order; by default all are equal."
+    ),
+    component: str = typer.Option("crf_ner", help="The tagger, under this name in all pipelines."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace OUT if it is there."),
+) -> None:
+    """Add up the scores of taggers that were trained apart: the sum is one CRF again (Smith et al. 2005).
+
+    The more they differ, the more they gain from each other: over a transformer and over word vectors, or from other
+    seeds. All must have the same labels, tag scheme and tokenizer. The pool takes as long as all of them together; its
+    confidence wants a calibration of its own.
+
+    Example: clinical-ner pool training/cantemist/model-best training/cantemist_trf/model-best pooled
+    """
+    from wasabi import msg
+
+    from spacy_clinical_ner.errors import ClinicalNerError
+    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.pipelines import load_pipeline
+    from spacy_clinical_ner.tagging.pooled_pipelines import pool_pipelines
+
+    if output.exists() and not overwrite:
+        raise ClinicalNerError(f"{output} is there already: choose another folder or pass --overwrite")
+    nlp = pool_pipelines([load_pipeline(pipeline) for pipeline in pipelines], component, weights or None)
+    with replacing(output) as temporary:
+        nlp.to_disk(temporary)
+    msg.good(f"Saved the pool of {len(pipelines)} taggers to {output}")

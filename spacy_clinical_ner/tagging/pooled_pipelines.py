@@ -1,0 +1,112 @@
+"""From pipelines whose taggers were trained apart to one pipeline whose tagger is their pool."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
+
+from spacy.language import Language
+from spacy.util import walk_dict
+from spacy.vectors import Vectors
+
+from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.tagging.architectures import set_labels
+from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
+from spacy_clinical_ner.tagging.distillation import find_tagger
+from spacy_clinical_ner.tagging.pool import decoder
+
+
+def pool_pipelines(
+    pipelines: Sequence[Language], name: str = "crf_ner", weights: Optional[Sequence[float]] = None
+) -> Language:
+    """The first pipeline with a `CrfPool.v1` of all their taggers in place of its own. The pipelines are used up.
+
+    A tagger that listens to a tok2vec or transformer takes a copy of it along; what nothing listens to any more is
+    removed. weights: see `CrfPool`. The temperature is that of no calibration, and scores are forgotten.
+
+    Raises ClinicalNerError for taggers that do not match: other labels, scheme, spans_key, tokenizer or decoder, or
+    word vectors of two kinds.
+    """
+    taggers = [find_tagger(nlp, name, f"pipeline {number}") for number, nlp in enumerate(pipelines, 1)]
+    if len(taggers) < 2:
+        raise ClinicalNerError("a pool needs two pipelines at least")
+    if weights is not None and len(weights) != len(taggers):
+        raise ClinicalNerError(f"{len(weights)} weights for {len(taggers)} pipelines")
+    for number, (nlp, tagger) in enumerate(zip(pipelines[1:], taggers[1:]), 2):
+        for (what, first), (_, other) in zip(_nature(pipelines[0], taggers[0]), _nature(nlp, tagger)):
+            if first != other:
+                raise ClinicalNerError(
+                    f"pipeline 1 has {what} {first}, pipeline {number} {other}: they must be the same"
+                )
+    vectors = _common_vectors(pipelines)
+    heard = [_take_along(nlp, name) for nlp in pipelines]
+    members = {f"member{n}": _settings(nlp, name)["model"] for n, nlp in enumerate(pipelines, 1)}
+    base = pipelines[0]
+    tagger = _replace(base, name, {"@architectures": "spacy-clinical-ner.CrfPool.v1", "*": members, "weights": weights})
+    tagger.cfg["labels"] = list(taggers[0].labels)
+    set_labels(tagger.model, *(taggers[0].model.attrs[attr] for attr in ("labels", "chains")))
+    for layer, old in zip(tagger.model.layers, taggers):
+        layer.from_bytes(old.model.to_bytes())
+    if vectors is not None:
+        base.vocab.vectors = vectors
+    _remove_unheard(base, heard[0])
+    base.meta["performance"] = {}
+    return base
+
+
+def _nature(nlp: Language, tagger: CrfEntityRecognizer) -> List[Tuple[str, Any]]:
+    """What taggers of a pool have in common, with its name."""
+    return [
+        ("language", nlp.lang),
+        ("tokenizer", nlp.config["nlp"]["tokenizer"]["@tokenizers"]),
+        ("labels", ", ".join(tagger.labels)),
+        ("scheme", tagger.scheme.name),
+        ("spans_key", tagger.spans_key),
+        ("decoder", "crf" if decoder(tagger.model).crf is not None else "softmax"),
+    ]
+
+
+def _common_vectors(pipelines: Sequence[Language]) -> Optional[Vectors]:
+    found = [nlp.vocab.vectors for nlp in pipelines if nlp.vocab.vectors.size]
+    if any(one.to_bytes() != found[0].to_bytes() for one in found[1:]):
+        raise ClinicalNerError("the pipelines have different word vectors: a pipeline can hold one table only")
+    return found[0] if found else None
+
+
+def _take_along(nlp: Language, name: str) -> Set[str]:
+    """Give the tagger a copy of what it listens to; names of the components it listened to."""
+    model = _settings(nlp, name)["model"]
+    paths = [
+        ".".join(("model", *path[:-1]))
+        for path, value in walk_dict(model)
+        if path[-1] == "@architectures" and "Listener" in str(value)
+    ]
+    heard = {other for other, pipe in nlp.pipeline if name in getattr(pipe, "listening_components", ())}
+    for other in heard:
+        nlp.replace_listeners(other, name, paths)
+    return heard
+
+
+def _settings(nlp: Language, name: str) -> Dict[str, Any]:
+    """A component's config, without variables, which another pipeline would not know."""
+    return dict(nlp.config.interpolate()["components"][name])
+
+
+def _replace(nlp: Language, name: str, model: Dict[str, Any]) -> CrfEntityRecognizer:
+    """Put a tagger with the same settings and another model in the place of the one there is."""
+    settings = _settings(nlp, name)
+    factory, place = settings.pop("factory"), nlp.pipe_names.index(name)
+    nlp.remove_pipe(name)
+    before = nlp.pipe_names[place] if place < len(nlp.pipe_names) else None
+    made = nlp.add_pipe(factory, name=name, config={**settings, "model": model}, before=before)
+    assert isinstance(made, CrfEntityRecognizer)
+    return made
+
+
+def _remove_unheard(nlp: Language, heard_before: Set[str]) -> None:
+    for name in heard_before:
+        if not nlp.get_pipe(name).listening_components:  # type: ignore[attr-defined]
+            nlp.remove_pipe(name)
+    factories = {name: nlp.get_pipe_meta(name).factory for name in nlp.pipe_names}
+    if "transformer" not in factories.values():
+        for name in (name for name, factory in factories.items() if factory == "trf_data_cleaner"):
+            nlp.remove_pipe(name)
