@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Tuple
+from typing import Optional, Tuple
 
 import typer
 
@@ -26,6 +26,12 @@ def relations(
     seeds: int = typer.Option(
         1, min=1, help="Trainings of ours, with seeds 0, 1, ...; the median counts. The tutorial is trained once."
     ),
+    entities: Optional[Path] = typer.Option(
+        None,
+        help="Entities that a tagger found in dev/ (tagger.py maccrobat leaves some): relations between those too.",
+        exists=True,
+        file_okay=False,
+    ),
     max_steps: int = typer.Option(0, min=0, help="Stop trainings after so many updates, to try the command."),
     fresh: bool = typer.Option(False, "--fresh", help="Run again what an earlier run with the same settings finished."),
     record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/RESULTS.md."),
@@ -36,8 +42,8 @@ def relations(
     vectors, all ordered pairs within 100 tokens, sigmoid, threshold 0.5, over the tok2vec of ours; and the same with a
     threshold that is tuned as ours is. relation_classifier: configs/maccrobat_relations.cfg, stopped early. Stopping
     and tuning use a tenth of train/ that is chosen by a hash of the document names. refit: the same config once more
-    on all of train/, with the threshold tuned before (`clinical-ner refit`). A row that is finished is stored and not
-    repeated.
+    on all of train/, with the threshold tuned before (`clinical-ner refit`). end to end: relations between the entities
+    of --entities, which are wrong where those are. A row that is finished is stored and not repeated.
 
     Example: python benchmarks/relations.py --corpus ../shared/data/maccrobat --seeds 3 --record
     """
@@ -46,7 +52,7 @@ def relations(
     extra: Tuple[str, ...] = ()
     if max_steps:
         extra = ("--training.max_steps", str(max_steps), "--training.eval_frequency", str(max(1, max_steps // 2)))
-    results = compare(corpus, seeds, extra, fresh)
+    results = compare(corpus, seeds, extra, fresh, entities)
     typer.echo("\n" + report(results))
     if record:
         from results import RESULTS

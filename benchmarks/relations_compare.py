@@ -6,7 +6,7 @@ import shutil
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import relations_tutorial
 import typer
@@ -37,6 +37,7 @@ from spacy_clinical_ner.tokenization import blank_pipeline
 
 LOOKUP, TUTORIAL, OURS = "look-up", "tutorial", "relation_classifier"
 TUNED, REFIT = "tutorial, tuned threshold", "relation_classifier, refit"
+END_TO_END = "the same, end to end"
 SYSTEMS = (LOOKUP, TUTORIAL, OURS, REFIT)
 CONFIG = ROOT / "configs" / "maccrobat_relations.cfg"
 WORK = BENCHMARKS / "work" / "relations"
@@ -100,8 +101,13 @@ def annotate_and_score(nlp: Language, test: Path, folder: Path) -> Dict[str, Any
     return {"scores": score(test, folder / "predictions"), "ceiling": ceiling.to_json()}
 
 
-def compare(corpus: Path, seeds: int, extra: Tuple[str, ...] = (), fresh: bool = False) -> Dict[str, List[Any]]:
-    """{system: [result by seed]}. Rows that an earlier run with the same settings finished are only read again."""
+def compare(
+    corpus: Path, seeds: int, extra: Tuple[str, ...] = (), fresh: bool = False, entities: Optional[Path] = None
+) -> Dict[str, List[Any]]:
+    """{system: [result by seed]}. Rows that an earlier run with the same settings finished are only read again.
+
+    entities: a folder of notes with the entities that a tagger found; relations between those are scored end to end.
+    """
     corpus = corpus.resolve()
     work = WORK / fingerprint(corpus)
     if fresh:
@@ -133,8 +139,16 @@ def compare(corpus: Path, seeds: int, extra: Tuple[str, ...] = (), fresh: bool =
 
             results[system].append(once(system, seed, folder, run))
     tuned = [{**run, "scores": run["tuned"]} for run in results[TUTORIAL]]
-    ours_by_seed = {system: results[system] for system in (OURS, REFIT)}
-    return {LOOKUP: results[LOOKUP], TUTORIAL: results[TUTORIAL], TUNED: tuned, **ours_by_seed}
+    ordered = {LOOKUP: results[LOOKUP], TUTORIAL: results[TUTORIAL], TUNED: tuned}
+    ordered.update({system: results[system] for system in (OURS, REFIT)})
+    if entities is not None:
+        ordered[END_TO_END] = []
+        for seed, result in enumerate(results[REFIT]):
+            folder = work / folder_name(REFIT, settings[REFIT], seed)
+            annotate(load_pipeline(str(folder / "model")), entities, folder / "end-to-end")
+            scores = score(parts.test, folder / "end-to-end")
+            ordered[END_TO_END].append({**result, "scores": scores, "ceiling": None})
+    return ordered
 
 
 def folder_name(system: str, settings: str, seed: int) -> str:
