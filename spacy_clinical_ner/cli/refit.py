@@ -39,4 +39,4 @@ def refit(
     nlp = train_again(pipeline, [notes, *(also or [])], steps=steps, gpu_id=gpu_id)
     with replacing(output) as temporary:
         nlp.to_disk(temporary)
-    msg.good(f"Saved to {output}: {nlp.meta['refit']['steps']:,} steps on {nlp.meta['refit']['notes']:,} notes")
+    msg.good(f"Saved to {output}: {nlp.meta['refit']['updates']:,} updates on {nlp.meta['refit']['notes']:,} notes")

@@ -32,13 +32,15 @@ def refit(pipeline: str, sources: Sequence[PathLike], *, steps: Optional[int] = 
     """Train the config of a pipeline from the start on all of `sources`, and give it the thresholds of the old one.
 
     Early stopping and tuning want notes that are not trained on, and a small corpus can ill spare them. The first
-    training tells what they have to tell; the second runs all its steps, without stopping, on those notes too.
+    training tells what they have to tell; the second goes on to its last step, or epoch, on those notes too.
 
     pipeline: a trained pipeline, folder or installed package. sources: BRAT folders or .spacy files. steps: by default
     `training.max_steps` of the config, which the learning rates of a schedule are made for. gpu_id: -1 for the CPU.
 
-    Its meta has no scores, since no note is left to score it on, and tells under "refit" how many notes and steps it
-    saw. Raises InputError for notes that cannot be read, ClinicalNerError for a pipeline that cannot be loaded or whose
+    Its meta has no scores, since no note is left to score it on, and tells under "refit" how many notes there were and
+    how many updates.
+
+    Raises InputError for notes that cannot be read, ClinicalNerError for a pipeline that cannot be loaded or whose
     config has no `training.max_steps` or another reader than `BratCorpus.v1`.
     """
     old = load_pipeline(pipeline)
@@ -52,7 +54,7 @@ def refit(pipeline: str, sources: Sequence[PathLike], *, steps: Optional[int] = 
     for name in old.pipe_names:
         copy_tuned(old.get_pipe(name), nlp.get_pipe(name))
     nlp.meta["performance"] = {}
-    nlp.meta["refit"] = {"notes": n_notes, "steps": config["training"]["max_steps"]}
+    nlp.meta["refit"] = {"notes": n_notes, "updates": nlp.meta.pop("updates")}
     return nlp
 
 
@@ -75,7 +77,7 @@ def refit_config(config: Config, pipeline: str, sources: Sequence[PathLike], ste
     if not training["max_steps"]:
         raise ClinicalNerError(f"{pipeline}: its config has no training.max_steps: say how many with --steps")
     training.update({"patience": 0, "eval_frequency": training["max_steps"]})
-    training["logger"] = {"@loggers": "spacy.ConsoleLogger.v3", "progress_bar": "train"}
+    training["logger"] = {"@loggers": "spacy-clinical-ner.UpdateLogger.v1"}
     for part, limit in (("train", 0), ("dev", EVALUATED)):
         reader = config.get("corpora", {}).get(part, {})
         if reader.get("@readers") != READER:

@@ -120,12 +120,12 @@ def build(inputs: Path, version: str = "1.2.3") -> Path:
 
 def test_meta_counts_the_notes_of_a_refit(inputs: Path) -> None:
     nlp = spacy.load(inputs / "model")
-    nlp.meta["refit"] = {"notes": 41, "steps": 5}
+    nlp.meta["refit"] = {"notes": 41, "updates": 5}
     nlp.to_disk(inputs / "model")
     build(inputs)
     meta = srsly.read_json(next((inputs / "packages").glob("*/es_tiny_ner/meta.json")))
     assert "the corpus 'clinic' (41 documents)" in meta["description"]
-    assert meta["refit"] == {"notes": 41, "steps": 5}
+    assert meta["refit"] == {"notes": 41, "updates": 5}
 
 
 def test_wheel_holds_pipeline_and_meta(inputs: Path) -> None:

@@ -69,7 +69,7 @@ def test_all_notes_and_all_steps_with_the_thresholds_of_before(place: Path) -> N
     old = spacy.load(place / "old")
     nlp = refit(str(place / "old"), [place / "one.spacy", place / "two"])
     assert list(range(8)) == STEPS  # spaCy counts from 0 to max_steps
-    assert nlp.meta["refit"] == {"notes": 24, "steps": 7}
+    assert nlp.meta["refit"] == {"notes": 24, "updates": 8}
     assert nlp.meta["performance"] == {}
     pipe, tagger = nlp.get_pipe("relation_classifier"), nlp.get_pipe("crf_ner")
     assert "GRADE" not in old.get_pipe("relation_classifier").cfg["types"]  # type: ignore[attr-defined]
@@ -85,8 +85,17 @@ def test_all_notes_and_all_steps_with_the_thresholds_of_before(place: Path) -> N
 
 def test_the_same_seed_gives_the_same_pipeline(place: Path) -> None:
     one, other = (refit(str(place / "old"), [place / "two"], steps=3) for _ in range(2))
-    assert one.meta["refit"]["steps"] == 3
+    assert one.meta["refit"]["updates"] == 4
     assert one.get_pipe("relation_classifier").to_bytes() == other.get_pipe("relation_classifier").to_bytes()  # type: ignore[attr-defined]
+
+
+def test_epochs_may_end_it_before(place: Path, tmp_path: Path) -> None:
+    nlp = spacy.load(place / "old")
+    nlp.config["training"].update({"max_epochs": 2, "max_steps": 100})
+    nlp.config["training"]["batcher"] = {"@batchers": "spacy.batch_by_sequence.v1", "size": 5}
+    nlp.to_disk(tmp_path / "old")
+    meta = refit(str(tmp_path / "old"), [place / "two"]).meta
+    assert meta["refit"] == {"notes": 12, "updates": 6} and "updates" not in meta
 
 
 def config(**training: Any) -> Config:
@@ -154,7 +163,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def test_command(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     arguments = (place / "old", place / "one.spacy", tmp_path / "new")
     assert run(monkeypatch, *arguments, "--also", place / "two", "--steps", 2) == 0
-    assert "2 steps on 24 notes" in " ".join(capsys.readouterr().out.split())
+    assert "3 updates on 24 notes" in " ".join(capsys.readouterr().out.split())
     assert spacy.load(tmp_path / "new").get_pipe("relation_classifier").cfg["threshold"] == 0.123  # type: ignore[attr-defined]
     assert run(monkeypatch, *arguments) == 2
     error = capsys.readouterr().err
