@@ -90,7 +90,7 @@ def row_config(row: Row, table: Table, setting: Setting) -> Config:
     if setting.lang != "zh" and table.lang == "zh" and tagger and not row.needs_encoder:
         edits.update({f"components.crf_ner.model.tok2vec.embed.{key}": value for key, value in _WORD_FEATURES.items()})
     if "training" in config:
-        steps = setting.steps or table.steps
+        steps = setting.steps or row.steps or table.steps
         edits.update(
             {
                 "system.seed": setting.seed,
