@@ -59,7 +59,7 @@ def distill(
         raise InputError(raw, None, "two notes with text are needed at least")
     train, kept = split_held_out(notes, held_out)
     nlp = load_pipeline(teacher)
-    tagger = find_tagger(nlp, component, "teacher")
+    tagger = find_tagger(nlp, component, "the teacher")
     loaded = _student_config(config, vectors)
     student = make_student(loaded, tagger, component, [note.text for note in train[:10]], seed)
     settings = DistillationSettings(temperature, epochs, max_steps, batch_tokens, seed=seed)

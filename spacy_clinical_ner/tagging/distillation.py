@@ -66,12 +66,12 @@ class Agreement:
 def find_tagger(nlp: Language, name: str, whose: str) -> CrfEntityRecognizer:
     """The tagger of that name. Raises ClinicalNerError if there is none, if it has no CRF, or if it has a view."""
     if name not in nlp.pipe_names:
-        raise ClinicalNerError(f"the {whose} has no component '{name}'; it has {', '.join(nlp.pipe_names)}")
+        raise ClinicalNerError(f"{whose} has no component '{name}'; it has {', '.join(nlp.pipe_names)}")
     pipe = nlp.get_pipe(name)
     if not isinstance(pipe, CrfEntityRecognizer):
-        raise ClinicalNerError(f"component '{name}' of the {whose} is neither a crf_ner nor a label_attention_ner")
+        raise ClinicalNerError(f"component '{name}' of {whose} is neither a crf_ner nor a label_attention_ner")
     if pipe.view is not None:
-        raise ClinicalNerError(f"component '{name}' of the {whose} has a view: its tokens cannot be compared")
+        raise ClinicalNerError(f"component '{name}' of {whose} has a view: its tokens cannot be compared")
     return pipe
 
 
@@ -83,7 +83,7 @@ def make_student(config: Config, teacher: CrfEntityRecognizer, name: str, sample
     """
     fix_random_seed(seed)
     nlp = load_model_from_config(config, auto_fill=True)
-    student = find_tagger(nlp, name, "student")
+    student = find_tagger(nlp, name, "the student")
     if listens(student.model):
         raise ClinicalNerError(f"'{name}' of the student listens to another component: give it a tok2vec of its own")
     for what in ("scheme", "spans_key"):
@@ -114,7 +114,9 @@ class Distillation:
         settings: DistillationSettings = DistillationSettings(),
     ) -> None:
         self.teacher_nlp, self.student_nlp = teacher, student
-        self.teacher, self.student = (find_tagger(nlp, name, "") for nlp in (teacher, student))
+        self.teacher, self.student = (
+            find_tagger(nlp, name, whose) for nlp, whose in ((teacher, "the teacher"), (student, "the student"))
+        )
         self.notes, self.held_out, self.settings = list(notes), list(held_out), settings
         names = teacher.pipe_names
         self._before = names[: names.index(name)]

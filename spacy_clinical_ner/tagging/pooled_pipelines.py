@@ -34,9 +34,7 @@ def pool_pipelines(
     for number, (nlp, tagger) in enumerate(zip(pipelines[1:], taggers[1:]), 2):
         for (what, first), (_, other) in zip(_nature(pipelines[0], taggers[0]), _nature(nlp, tagger)):
             if first != other:
-                raise ClinicalNerError(
-                    f"pipeline 1 has {what} {first}, pipeline {number} {other}: they must be the same"
-                )
+                raise ClinicalNerError(f"pipeline {number} has {what} {other}, the first {first}: they must match")
     vectors = _common_vectors(pipelines)
     heard = [_take_along(nlp, name) for nlp in pipelines]
     members = {f"member{n}": _settings(nlp, name)["model"] for n, nlp in enumerate(pipelines, 1)}

@@ -49,7 +49,7 @@ def student_config(**settings) -> Config:
 
 
 def student_of(nlp: Language, config: Config, seed: int = 0) -> Language:
-    return make_student(config, find_tagger(nlp, "crf_ner", "teacher"), "crf_ner", [NOTES[0][1]], seed)
+    return make_student(config, find_tagger(nlp, "crf_ner", "the teacher"), "crf_ner", [NOTES[0][1]], seed)
 
 
 def test_student_learns_to_find_what_the_teacher_finds(teacher: Language) -> None:

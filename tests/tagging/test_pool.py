@@ -183,9 +183,9 @@ def test_pipelines_that_do_not_match() -> None:
         doc.set_ents([span for span in doc.ents if span.label_ == "SITE"])
     train(other_labels, make_examples(other_labels, docs), steps=1)
     for other, reason in (
-        (other_labels, "pipeline 1 has labels SITE, TUMOUR, pipeline 2 SITE"),
-        (trained(model=model_config(scheme="BIO")), "scheme BIOES"),
-        (trained(model=softmax_config()), "decoder crf, pipeline 2 softmax"),
+        (other_labels, "pipeline 2 has labels SITE, the first SITE, TUMOUR"),
+        (trained(model=model_config(scheme="BIO")), "scheme BIO, the first BIOES"),
+        (trained(model=softmax_config()), "decoder softmax, the first crf"),
         (spacy.blank("es"), "no component 'crf_ner'"),
     ):
         with pytest.raises(ClinicalNerError, match=reason):
