@@ -21,8 +21,8 @@ def refit(
     """Train a pipeline's config from the start on all notes: those that had stopped its training, too.
 
     Early stopping, and tuning a threshold or temperature, want notes that are not trained on. A small corpus can ill
-    spare them: once they have told what they have to tell, they are worth more in training. The new pipeline takes all
-    its steps without stopping, and the tuned values of the old one. Score it on notes that neither has seen.
+    spare them: once they have told what they have to tell, they are worth more in training. The new pipeline is trained
+    to the last step of its config, and takes the tuned values of the old one. Score it on notes that neither has seen.
 
     Example: clinical-ner refit training/model-best notes/train refit --also notes/dev
     """

@@ -16,7 +16,7 @@ from thinc.api import Config
 
 from spacy_clinical_ner.brat import list_notes
 from spacy_clinical_ner.brat.corpus import read_docbin
-from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.errors import ClinicalNerError, one_line
 from spacy_clinical_ner.pipelines import load_pipeline
 
 PathLike = Union[str, Path]
@@ -40,16 +40,20 @@ def refit(pipeline: str, sources: Sequence[PathLike], *, steps: Optional[int] = 
     Its meta has no scores, since no note is left to score it on, and tells under "refit" how many notes there were and
     how many updates.
 
-    Raises InputError for notes that cannot be read, ClinicalNerError for a pipeline that cannot be loaded or whose
-    config has no `training.max_steps` or another reader than `BratCorpus.v1`.
+    Raises InputError for notes that cannot be read, ClinicalNerError for a pipeline that cannot be loaded, or whose
+    config has no `training.max_steps`, another reader than `BratCorpus.v1`, or vectors that are no longer there.
     """
     old = load_pipeline(pipeline)
     n_notes = sum(count_notes(Path(source)) for source in sources)
     config = refit_config(old.config, pipeline, sources, steps)
     setup_gpu(gpu_id, silent=True)
+    try:
+        nlp = init_nlp(config, use_gpu=gpu_id)
+    except (OSError, ValueError) as error:
+        raise ClinicalNerError(f"{pipeline}: its config cannot be trained again: {one_line(error)}") from error
     with tempfile.TemporaryDirectory() as folder:
         # What spaCy prints would tell of this folder, and of scores on notes that are trained on.
-        train(init_nlp(config, use_gpu=gpu_id), Path(folder), use_gpu=gpu_id, stdout=io.StringIO())
+        train(nlp, Path(folder), use_gpu=gpu_id, stdout=io.StringIO())
         nlp = spacy.load(Path(folder) / "model-last")
     for name in old.pipe_names:
         copy_tuned(old.get_pipe(name), nlp.get_pipe(name))

@@ -146,6 +146,14 @@ def test_bad_notes_end_before_any_training(place: Path, tmp_path: Path) -> None:
     assert not STEPS
 
 
+def test_vectors_that_are_gone(place: Path, tmp_path: Path) -> None:
+    nlp = spacy.load(place / "old")
+    nlp.config["initialize"]["vectors"] = str(tmp_path / "no vectors")
+    nlp.to_disk(tmp_path / "old")
+    with pytest.raises(ClinicalNerError, match=r"cannot be trained again: .*no vectors"):
+        refit(str(tmp_path / "old"), [place / "two"])
+
+
 def test_a_component_without_tuned_values_gets_none() -> None:
     new = tagging.crf_pipeline().get_pipe("crf_ner")
     copy_tuned(object(), new)
