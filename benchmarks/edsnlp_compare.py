@@ -22,6 +22,7 @@ from tagger_common import (
     read_json,
     run_logged,
     score,
+    show_difference,
     show_f,
     show_spread,
     table,
@@ -310,7 +311,7 @@ def edsnlp_report(outcome: Mapping[str, Any]) -> str:
         [
             f"Both: {outcome['budget']}",
             table(header, rows),
-            f"{OURS} to {EDS}, both in float32: F {d['difference']:+.4f} [{d['ci_low']:+.3f}, {d['ci_high']:+.3f}] "
+            f"{OURS} to {EDS}, both in float32: F {show_difference(d)} "
             f"(p {d['p_value']:.3f}), training {wall:.2f} x by the clock and {cpu:.2f} x by CPU time (the trainings "
             f"follow each other, so the clock also sees what else the machine did), inference {ratio:.2f} x",
         ]

@@ -18,6 +18,7 @@ from tagger_common import (
     read_json,
     run_logged,
     score,
+    show_difference,
     show_f,
     table,
     write_json,
@@ -127,7 +128,7 @@ def report(results: Sequence[Mapping[str, Any]]) -> str:
 
 def difference(result: Mapping[str, Any]) -> str:
     found = result["scores"].get("comparison")
-    return f"{found['difference']:+.4f} [{found['ci_low']:+.3f}, {found['ci_high']:+.3f}]" if found else ""
+    return show_difference(found) if found else ""
 
 
 def line(results: Sequence[Mapping[str, Any]]) -> str:

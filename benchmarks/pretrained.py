@@ -5,14 +5,23 @@ from __future__ import annotations
 import hashlib
 import statistics
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
 import typer
 from tagger_common import WORK as TAGGER_WORK
-from tagger_common import digest, fingerprint, package_command, run_logged, score, show_f, table
-from tagger_compare import Plan, train_and_score
+from tagger_common import (
+    digest,
+    fingerprint,
+    package_command,
+    run_logged,
+    score,
+    show_difference,
+    show_f,
+    show_interval,
+    table,
+)
+from tagger_compare import Plan, train_all
 from tagger_corpus import CANTEMIST, lay_out
 
 from spacy_clinical_ner.errors import ClinicalNerError
@@ -106,10 +115,7 @@ def compare(
         chosen = {key: value for key, value in overrides.items() if key != "paths.encoder"}
         settings = digest({"config": CONFIG.read_text(encoding="utf8"), "encoder": what, "overrides": chosen})
         plans[system] = Plan(system, CONFIG, (*paths, *words), settings)
-    runs = [(system, seed) for seed in range(seeds) for system in plans]
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        done = list(pool.map(lambda run: train_and_score(plans[run[0]], run[1], parts.test, work), runs))
-    results = {system: [result for result in done if result["system"] == system] for system in plans}
+    results = train_all(plans, seeds, parts.test, work, jobs)
     others = {RANDOM: [Path(result["predictions"]) for result in results[RANDOM]]}
     if against is not None:
         others[str(against.name)] = [against] * seeds
@@ -134,7 +140,7 @@ def report(outcome: Dict[str, Any]) -> str:
     if outcome["against"]:
         rows.append(["the other tagger", "", show_f(outcome["against"]), ""])
     differences = [
-        [name, str(seed), f"{d['difference']:+.4f}", f"[{d['ci_low']:+.3f}, {d['ci_high']:+.3f}]"]
+        [name, str(seed), f"{d['difference']:+.4f}", show_interval(d)]
         for name, by_seed in outcome["differences"].items()
         for seed, d in enumerate(by_seed)
     ]
@@ -156,7 +162,7 @@ def line(outcome: Dict[str, Any]) -> str:
     if outcome["against"]:
         parts.append(f"the other tagger {show_f(outcome['against'])}")
     for name, by_seed in outcome["differences"].items():
-        values = ", ".join(f"{d['difference']:+.4f} [{d['ci_low']:+.3f}, {d['ci_high']:+.3f}]" for d in by_seed)
+        values = ", ".join(show_difference(d) for d in by_seed)
         parts.append(f"paired difference to {name} by seed {values}")
     return "; ".join(parts)
 

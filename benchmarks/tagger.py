@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
 import typer
-from tagger_common import show_f
+from tagger_common import show_difference, show_f
 from tagger_rounds import WorkerFailed, median_ratio
 
 from spacy_clinical_ner.errors import ClinicalNerError
@@ -120,7 +120,7 @@ def comparison_figures(outcome: Mapping[str, Any]) -> str:
             f"training {minutes:.1f} min, peak RSS {memory:,.0f} MiB"
         )
     pairs = (pair["comparison"] for pair in outcome["pairs"])
-    differences = ", ".join(f"{d['difference']:+.4f} [{d['ci_low']:+.3f}, {d['ci_high']:+.3f}]" for d in pairs)
+    differences = ", ".join(show_difference(d) for d in pairs)
     return "; ".join([*parts, f"paired difference by seed {differences}"])
 
 

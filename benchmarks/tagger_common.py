@@ -141,6 +141,16 @@ def show_f(scores: Mapping[str, Any]) -> str:
     return f"{scores['f']:.4f} [{scores['ci_low']:.3f}, {scores['ci_high']:.3f}]"
 
 
+def show_difference(comparison: Mapping[str, Any]) -> str:
+    """+0.0636 [+0.044, +0.084]"""
+    return f"{comparison['difference']:+.4f} {show_interval(comparison)}"
+
+
+def show_interval(comparison: Mapping[str, Any]) -> str:
+    """[+0.044, +0.084]"""
+    return f"[{comparison['ci_low']:+.3f}, {comparison['ci_high']:+.3f}]"
+
+
 def show_spread(values: Sequence[float], digits: int = 0) -> str:
     """Median with the lowest and highest value: 1,234 (1,100 to 1,300)."""
     median, low, high = statistics.median(values), min(values), max(values)

@@ -8,7 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import typer
 from results import commit
@@ -22,6 +22,7 @@ from tagger_common import (
     run_logged,
     score,
     show_f,
+    show_interval,
     table,
     write_json,
 )
@@ -119,6 +120,16 @@ def train_and_score(plan: Plan, seed: int, test: Path, work: Path) -> Dict[str, 
     return result
 
 
+def train_all(
+    plans: Mapping[str, Plan], seeds: int, test: Path, work: Path, jobs: int = 1
+) -> Dict[str, List[Dict[str, Any]]]:
+    """{system: [result by seed]} of `train_and_score`, systems in turns, `jobs` trainings at a time."""
+    runs = [(system, seed) for seed in range(seeds) for system in plans]
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        done = list(pool.map(lambda run: train_and_score(plans[run[0]], run[1], test, work), runs))
+    return {system: [result for result in done if result["system"] == system] for system in plans}
+
+
 def compare(
     corpus: Corpus,
     folder: Path,
@@ -146,10 +157,7 @@ def compare(
         SPACY: plan_spacy(corpus, parts, work, extra),
         OURS: plan_ours(corpus, parts, work, vectors, extra),
     }
-    runs = [(system, seed) for seed in range(seeds) for system in SYSTEMS]
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        done = list(pool.map(lambda run: train_and_score(plans[run[0]], run[1], parts.test, work), runs))
-    results = {system: [result for result in done if result["system"] == system] for system in SYSTEMS}
+    results = train_all(plans, seeds, parts.test, work, jobs)
     pairs = [
         score(parts.test, Path(ours["predictions"]), compare=Path(theirs["predictions"]))
         for ours, theirs in zip(results[OURS], results[SPACY])
@@ -177,7 +185,7 @@ def report(outcome: Dict[str, Any]) -> str:
             )
     header = ("system", "seed", "strict micro F [95% CI]", "P", "R", "training, min", "training peak RSS, MiB")
     differences = [
-        [str(seed), f"{d['difference']:+.4f}", f"[{d['ci_low']:+.3f}, {d['ci_high']:+.3f}]", f"{d['p_value']:.4f}"]
+        [str(seed), f"{d['difference']:+.4f}", show_interval(d), f"{d['p_value']:.4f}"]
         for seed, d in enumerate(pair["comparison"] for pair in outcome["pairs"])
     ]
     medians = outcome["medians"]

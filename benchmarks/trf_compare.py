@@ -5,14 +5,23 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import statistics
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
 from spacy.util import load_config
 from tagger_common import WORK as TAGGER_WORK
-from tagger_common import fingerprint, read_json, score, show_f, show_spread, table, write_json
-from tagger_compare import Plan, _convert, _settings, train_and_score
+from tagger_common import (
+    fingerprint,
+    read_json,
+    score,
+    show_difference,
+    show_f,
+    show_interval,
+    show_spread,
+    table,
+    write_json,
+)
+from tagger_compare import Plan, _convert, _settings, train_all
 from tagger_corpus import MACCROBAT, lay_out
 from tagger_rounds import median_ratio
 from tagger_speed import measure
@@ -104,10 +113,7 @@ def compare(
     if fresh:
         shutil.rmtree(work, ignore_errors=True)
     plans, test = make_plans(folder, work, extra)
-    runs = [(system, seed) for seed in range(seeds) for system in SYSTEMS]
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        done = list(pool.map(lambda run: train_and_score(plans[run[0]], run[1], test, work), runs))
-    results = {system: [result for result in done if result["system"] == system] for system in SYSTEMS}
+    results = train_all(plans, seeds, test, work, jobs)
     pairs = {
         other: [
             score(test, Path(ours["predictions"]), compare=Path(theirs["predictions"]))["comparison"]
@@ -148,7 +154,7 @@ def report(outcome: Mapping[str, Any]) -> str:
         for result in outcome["results"][system]
     ]
     differences = [
-        [other, str(seed), f"{d['difference']:+.4f}", f"[{d['ci_low']:+.3f}, {d['ci_high']:+.3f}]"]
+        [other, str(seed), f"{d['difference']:+.4f}", show_interval(d)]
         for other, by_seed in outcome["pairs"].items()
         for seed, d in enumerate(by_seed)
     ]
@@ -186,7 +192,7 @@ def figures(outcome: Mapping[str, Any]) -> str:
             f"{outcome['inference'][system]['peak_rss_mib']:,.0f} MiB"
         )
     for other, by_seed in outcome["pairs"].items():
-        differences = ", ".join(f"{d['difference']:+.4f} [{d['ci_low']:+.3f}, {d['ci_high']:+.3f}]" for d in by_seed)
+        differences = ", ".join(show_difference(d) for d in by_seed)
         parts.append(f"paired difference to {other} by seed {differences}")
     ratio = median_ratio(outcome["inference"][CRF]["rates"], outcome["inference"][NER]["rates"])
     return "; ".join([*parts, f"inference {ratio:.2f} x {NER}"])

@@ -9,6 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Union
 
+from spacy_clinical_ner.errors import ClinicalNerError
+
+
+def check_free(output: Path, overwrite: bool) -> None:
+    """Raise ClinicalNerError if there is something at `output` that may not be replaced."""
+    if output.exists() and not overwrite:
+        raise ClinicalNerError(f"{output} is there already: choose another folder or pass --overwrite")
+
 
 @contextmanager
 def replacing(path: Union[str, Path]) -> Iterator[Path]:

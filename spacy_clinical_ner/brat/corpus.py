@@ -128,14 +128,18 @@ class BratCorpus:
 
 
 def read_docbin(path: Path, nlp: Language) -> Iterator[Doc]:
-    """The Docs of a .spacy file. Raises InputError if it is missing or not a DocBin."""
+    """The Docs of a .spacy file. Raises InputError as `open_docbin` does."""
+    return open_docbin(path).get_docs(nlp.vocab)
+
+
+def open_docbin(path: Path) -> DocBin:
+    """A .spacy file whose Docs are not yet made. Raises InputError if it is missing or not a DocBin."""
     if not path.is_file():
         raise InputError(path, None, "no such file")
     try:
-        doc_bin = DocBin().from_disk(path)
+        return DocBin().from_disk(path)
     except Exception as error:  # zlib, msgpack and KeyError alike: whatever the bytes happen to break
         raise InputError(path, None, "not a .spacy file (DocBin)") from error
-    return doc_bin.get_docs(nlp.vocab)
 
 
 def same_tokens(part: Union[Doc, Span]) -> Doc:

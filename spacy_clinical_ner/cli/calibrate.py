@@ -30,13 +30,12 @@ def calibrate(
 
     from spacy_clinical_ner.brat.corpus import create_brat_corpus
     from spacy_clinical_ner.errors import ClinicalNerError
-    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.files import check_free, replacing
     from spacy_clinical_ner.pipelines import load_pipeline
     from spacy_clinical_ner.tagging.calibration import BINS, CalibrationSet, Reliability, plot_reliability
     from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
 
-    if output.exists() and not overwrite:
-        raise ClinicalNerError(f"{output} is there already: choose another folder or pass --overwrite")
+    check_free(output, overwrite)
     nlp = load_pipeline(str(pipeline))
     if component not in nlp.pipe_names:
         raise ClinicalNerError(f"{pipeline} has no component '{component}'; it has {', '.join(nlp.pipe_names)}")

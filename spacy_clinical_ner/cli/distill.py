@@ -40,8 +40,8 @@ def distill(
     from tqdm import tqdm
     from wasabi import msg
 
-    from spacy_clinical_ner.errors import ClinicalNerError, InputError
-    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.errors import InputError
+    from spacy_clinical_ner.files import check_free, replacing
     from spacy_clinical_ner.pipelines import load_pipeline
     from spacy_clinical_ner.pretraining.notes import read_notes, split_held_out
     from spacy_clinical_ner.tagging.distillation import (
@@ -52,8 +52,7 @@ def distill(
         make_student,
     )
 
-    if output.exists() and not overwrite:
-        raise ClinicalNerError(f"{output} is there already: choose another folder or pass --overwrite")
+    check_free(output, overwrite)
     notes = [note for note in read_notes([raw, *(also or [])]) if note.text.strip()]
     if len(notes) < 2:
         raise InputError(raw, None, "two notes with text are needed at least")

@@ -19,21 +19,19 @@ def pool(
 ) -> None:
     """Add up the scores of taggers that were trained apart: the sum is one CRF again (Smith et al. 2005).
 
-    The more they differ, the more they gain from each other: over a transformer and over word vectors, or from other
-    seeds. All must have the same labels, tag scheme and tokenizer. The pool takes as long as all of them together; its
+    The more they differ, the more they gain from each other, as do one over a transformer and one over word vectors.
+    All must have the same labels, tag scheme and tokenizer. The pool takes as long as all of them together; its
     confidence wants a calibration of its own.
 
     Example: clinical-ner pool training/cantemist/model-best training/cantemist_trf/model-best pooled
     """
     from wasabi import msg
 
-    from spacy_clinical_ner.errors import ClinicalNerError
-    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.files import check_free, replacing
     from spacy_clinical_ner.pipelines import load_pipeline
     from spacy_clinical_ner.tagging.pooled_pipelines import pool_pipelines
 
-    if output.exists() and not overwrite:
-        raise ClinicalNerError(f"{output} is there already: choose another folder or pass --overwrite")
+    check_free(output, overwrite)
     nlp = pool_pipelines([load_pipeline(pipeline) for pipeline in pipelines], component, weights or None)
     with replacing(output) as temporary:
         nlp.to_disk(temporary)

@@ -29,12 +29,10 @@ def refit(
     import torch
     from wasabi import msg
 
-    from spacy_clinical_ner.errors import ClinicalNerError
-    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.files import check_free, replacing
     from spacy_clinical_ner.training.refit import refit as train_again
 
-    if output.exists() and not overwrite:
-        raise ClinicalNerError(f"{output} is there already: choose another folder or pass --overwrite")
+    check_free(output, overwrite)
     torch.set_num_threads(threads)
     nlp = train_again(pipeline, [notes, *(also or [])], steps=steps, gpu_id=gpu_id)
     with replacing(output) as temporary:

@@ -14,7 +14,7 @@ import torch
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.evaluation.plots import require_plots
-from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.files import check_free, replacing
 from spacy_clinical_ner.pretraining.card import write_card
 from spacy_clinical_ner.pretraining.checkpoint import CheckpointFolder, Progress
 from spacy_clinical_ner.pretraining.data import MaskedNotes
@@ -99,8 +99,7 @@ def pretrain(
     """
     started = time.monotonic()
     output = Path(output)
-    if output.exists() and not overwrite:
-        raise ClinicalNerError(f"{output} is there already: choose another folder or pass --overwrite")
+    check_free(output, overwrite)
     if plots:
         require_plots("matplotlib")
     device = _device(gpu_id)

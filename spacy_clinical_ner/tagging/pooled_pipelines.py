@@ -31,6 +31,8 @@ def pool_pipelines(
         raise ClinicalNerError("a pool needs two pipelines at least")
     if weights is not None and len(weights) != len(taggers):
         raise ClinicalNerError(f"{len(weights)} weights for {len(taggers)} pipelines")
+    if weights is not None and not sum(weights) > 0:
+        raise ClinicalNerError("one weight at least must be above 0")
     for number, (nlp, tagger) in enumerate(zip(pipelines[1:], taggers[1:]), 2):
         for (what, first), (_, other) in zip(_nature(pipelines[0], taggers[0]), _nature(nlp, tagger)):
             if first != other:

@@ -15,8 +15,8 @@ from spacy.training.loop import train
 from thinc.api import Config
 
 from spacy_clinical_ner.brat import list_notes
-from spacy_clinical_ner.brat.corpus import read_docbin
-from spacy_clinical_ner.errors import ClinicalNerError, one_line
+from spacy_clinical_ner.brat.corpus import open_docbin
+from spacy_clinical_ner.errors import ClinicalNerError, InputError, one_line
 from spacy_clinical_ner.pipelines import load_pipeline
 
 PathLike = Union[str, Path]
@@ -49,6 +49,8 @@ def refit(pipeline: str, sources: Sequence[PathLike], *, steps: Optional[int] = 
     setup_gpu(gpu_id, silent=True)
     try:
         nlp = init_nlp(config, use_gpu=gpu_id)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise ClinicalNerError(f"{pipeline}: its config cannot be trained again: {one_line(error)}") from error
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +68,7 @@ def count_notes(source: Path) -> int:
     """Notes of a BRAT folder or .spacy file. Raises InputError for anything else."""
     if source.suffix != ".spacy":
         return len(list_notes(source))
-    return sum(1 for _ in read_docbin(source, spacy.blank("xx")))
+    return len(open_docbin(source))
 
 
 def refit_config(config: Config, pipeline: str, sources: Sequence[PathLike], steps: Optional[int]) -> Config:

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from spacy_clinical_ner import cli
 from spacy_clinical_ner.tokenization import blank_pipeline
+from tests.cli.commands import run_command
 
 
 @Language.component("test_cli_fails_on_secret")
@@ -37,11 +38,7 @@ def notes(tmp_path: Path) -> Path:
     return folder
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["clinical-ner", "annotate", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
+run = partial(run_command, "annotate")
 
 
 def test_annotates_a_folder_and_sums_up(

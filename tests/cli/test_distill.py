@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import spacy
 
-from spacy_clinical_ner import cli
+from tests.cli.commands import run_command
 from tests.pretraining.corpora import write_notes
 from tests.tagging.pipelines import ents, make_docs
 from tests.tagging.test_distillation import NOTES, make_teacher, student_config
@@ -21,11 +21,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["clinical-ner", "distill", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
+run = partial(run_command, "distill")
 
 
 def test_writes_a_pipeline_that_agrees_with_the_teacher(

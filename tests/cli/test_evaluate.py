@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
+from functools import partial
 
 import pytest
 
-from spacy_clinical_ner import cli
+from tests.cli.commands import run_command
 
 TEXT = "secretword one two\n"
 
@@ -26,11 +26,7 @@ def folders(tmp_path):
     return tmp_path
 
 
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["clinical-ner", "evaluate", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
+run = partial(run_command, "evaluate")
 
 
 def test_figures_go_to_the_table_and_to_json(folders, monkeypatch, capsys):

@@ -1,21 +1,17 @@
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from spacy_clinical_ner import cli
 from spacy_clinical_ner.brat import read_folder
+from tests.cli.commands import run_command
 
 SAMPLE = Path(__file__).parents[2] / "assets/sample/ccks2019"
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["clinical-ner", "import-ccks", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
+run = partial(run_command, "import-ccks")
 
 
 def test_imports_files_and_says_what_was_in_them(

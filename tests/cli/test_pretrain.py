@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from transformers import AutoModelForMaskedLM
 
-from spacy_clinical_ner import cli
 from spacy_clinical_ner.pretraining.settings import SIZES
+from tests.cli.commands import run_command
 from tests.pretraining.corpora import TINIEST, make_notes, write_notes
 
 QUICK = ["--max-steps", "4", "--no-plots"]
@@ -24,11 +24,7 @@ def notes(tmp_path: Path) -> Path:
     return write_notes(tmp_path / "notes", make_notes(20))
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["clinical-ner", "pretrain", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
+run = partial(run_command, "pretrain")
 
 
 def test_writes_an_encoder_and_says_how_it_went(

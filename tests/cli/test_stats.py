@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
+from functools import partial
 
 import pytest
 
-from spacy_clinical_ner import cli
 from spacy_clinical_ner.evaluation import plots
+from tests.cli.commands import run_command
 
 
 @pytest.fixture()
@@ -25,11 +25,7 @@ def corpus(tmp_path):
     return folder
 
 
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["clinical-ner", "stats", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
+run = partial(run_command, "stats")
 
 
 def test_tables_only(corpus, tmp_path, monkeypatch, capsys):

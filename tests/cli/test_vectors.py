@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import spacy
 
-from spacy_clinical_ner import cli
+from tests.cli.commands import run_command
 
 # Often enough that every row of the small table is moved.
 NOTE = "Carcinoma de mama. El carcinoma mide 8mg.\n" * 100
@@ -21,11 +22,7 @@ def notes(tmp_path: Path) -> Path:
     return folder
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["clinical-ner", "vectors", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
+run = partial(run_command, "vectors")
 
 
 def test_writes_a_pipeline_with_vectors_and_says_what_it_read(

@@ -1,18 +1,15 @@
+from functools import partial
+
 import pytest
 import torch
 
-from spacy_clinical_ner import cli
 from spacy_clinical_ner.joint.plot import mask_matrices
+from tests.cli.commands import run_command
 from tests.joint import ROOT
 
 NOTE = ROOT / "assets/sample/coronary/train/guanmai-001.txt"
 
-
-def run(monkeypatch, *args):
-    monkeypatch.setattr("sys.argv", ["clinical-ner", "masks", *map(str, args)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return stop.value.code or 0
+run = partial(run_command, "masks")
 
 
 def test_matrices_by_hand():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import spacy
 import torch
 from spacy.language import Language
 
-from spacy_clinical_ner import cli
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.layers.crf import LinearChainCRF
 from spacy_clinical_ner.layers.tag_scheme import TagScheme
@@ -20,6 +19,7 @@ from spacy_clinical_ner.tagging.architectures import network
 from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
 from spacy_clinical_ner.tagging.pool import decoder, pooled_crf
 from spacy_clinical_ner.tagging.pooled_pipelines import pool_pipelines
+from tests.cli.commands import run_command
 from tests.layers.enumeration import enumerate_paths
 from tests.tagging.pipelines import (
     crf_pipeline,
@@ -194,6 +194,8 @@ def test_pipelines_that_do_not_match() -> None:
         pool_pipelines([first])
     with pytest.raises(ClinicalNerError, match="3 weights for 2 pipelines"):
         pool_pipelines([first, trained(1)], weights=[1, 1, 1])
+    with pytest.raises(ClinicalNerError, match="above 0"):
+        pool_pipelines([first, trained(1)], weights=[0.0, 0.0])
     with_vectors = [trained(seed) for seed in range(2)]
     for seed, nlp in enumerate(with_vectors):
         nlp.vocab.set_vector("dolor", np.full(4, seed, dtype="float32"))
@@ -201,11 +203,7 @@ def test_pipelines_that_do_not_match() -> None:
         pool_pipelines(with_vectors)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["clinical-ner", "pool", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
+run = partial(run_command, "pool")
 
 
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, List
 
@@ -13,10 +13,10 @@ from spacy.tokens import DocBin
 from spacy.util import registry
 from thinc.api import Config
 
-from spacy_clinical_ner import cli
 from spacy_clinical_ner.brat import from_doc, write_document
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.training.refit import READER, copy_tuned, refit, refit_config
+from tests.cli.commands import run_command
 from tests.relations import pipelines as relations
 from tests.tagging import pipelines as tagging
 
@@ -146,6 +146,15 @@ def test_bad_notes_end_before_any_training(place: Path, tmp_path: Path) -> None:
     assert not STEPS
 
 
+def test_a_malformed_annotation_is_told_by_its_place(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("tumor", encoding="utf8")
+    (tmp_path / "notes" / "a.ann").write_text("T1\tTUMOUR 0\ttumor\n", encoding="utf8")
+    with pytest.raises(InputError) as caught:
+        refit(str(place / "old"), [place / "two", tmp_path / "notes"])
+    assert str(caught.value).startswith(f"{tmp_path / 'notes' / 'a.ann'}:1: ")
+
+
 def test_vectors_that_are_gone(place: Path, tmp_path: Path) -> None:
     nlp = spacy.load(place / "old")
     nlp.config["initialize"]["vectors"] = str(tmp_path / "no vectors")
@@ -161,11 +170,7 @@ def test_a_component_without_tuned_values_gets_none() -> None:
     assert new.cfg["temperature"] == 1.0  # type: ignore[attr-defined]
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["clinical-ner", "refit", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
+run = partial(run_command, "refit")
 
 
 def test_command(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
