@@ -42,6 +42,7 @@ class PretrainingSettings:
     vocab_size, sequence_length (pieces), batch_size (sequences), learning_rate (peak): None for what suits the size.
     min_notes: a word gives pieces to the vocabulary if so many notes have it. held_out: share of the notes.
     evaluations: of the perplexity, spread evenly; a checkpoint is written at each, and every `checkpoint_minutes`.
+    full_precision: train in float32 also where the device has something faster.
     """
 
     size: str = "tiny"
@@ -60,6 +61,7 @@ class PretrainingSettings:
     duplicates: float = 0.8
     evaluations: int = 20
     checkpoint_minutes: float = 5.0
+    full_precision: bool = False
 
     def to_dict(self) -> Dict[str, Any]:
         return asdict(self)

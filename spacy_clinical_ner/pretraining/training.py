@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.precision import has_bfloat16
 from spacy_clinical_ner.pretraining.checkpoint import CheckpointFolder, Progress
 from spacy_clinical_ner.pretraining.data import Batch, MaskedNotes
 from spacy_clinical_ner.pretraining.network import gathers, masked_logits, parameter_groups
@@ -61,10 +62,10 @@ class Trainer:
         self.checkpoints, self.identity = checkpoints, identity or {}
         self.report, self.show = report, progress
         self._gather = gathers(model)
-        on_gpu = device.type == "cuda"
-        self._half = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float16
-        self._autocast = on_gpu
-        self._scaler = torch.amp.GradScaler(device.type, enabled=on_gpu and self._half == torch.float16)
+        self._on_gpu = device.type == "cuda"
+        self._half = torch.bfloat16 if has_bfloat16(device) else torch.float16
+        self._autocast = not settings.full_precision and (self._on_gpu or has_bfloat16(device))
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self._autocast and self._half == torch.float16)
         self._began = time.monotonic() if started is None else started
         self._before = 0.0  # seconds of the runs that this one resumes
         self._pending: List[torch.Tensor] = []
@@ -140,7 +141,8 @@ class Trainer:
         bar.update()
 
     def _loss(self, batch: Batch, reduction: str) -> torch.Tensor:
-        with torch.autocast(self.device.type, dtype=self._half, enabled=self._autocast):
+        # The perplexity is told in full precision.
+        with torch.autocast(self.device.type, dtype=self._half, enabled=self._autocast and self.model.training):
             logits = masked_logits(self.model, batch.ids, batch.mask, batch.selected, self._gather)
         return cross_entropy(logits.float(), batch.labels, reduction=reduction)
 
@@ -201,7 +203,7 @@ class Trainer:
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self._scaler.state_dict(),
                 "random": torch.get_rng_state(),
-                "random_gpu": torch.cuda.get_rng_state(self.device) if self._autocast else None,
+                "random_gpu": torch.cuda.get_rng_state(self.device) if self._on_gpu else None,
                 "schedule": self.schedule.to_dict(),
                 "progress": vars(self.progress),
             },
@@ -216,7 +218,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["random"])
-        if state["random_gpu"] is not None and self._autocast:
+        if state["random_gpu"] is not None and self._on_gpu:
             torch.cuda.set_rng_state(state["random_gpu"], self.device)
         self.schedule = Schedule(**state["schedule"])
         self.progress = Progress(**state["progress"])

@@ -42,7 +42,7 @@ def TransformerModel(
 
     name: a folder, or a name on the Hugging Face hub. get_spans: `spacy-clinical-ner.WordPieceWindows.v1`.
     tokenizer_config, transformer_config: settings for the tokenizer and the encoder's config.
-    mixed_precision: bfloat16 on a GPU that has it; float32 elsewhere.
+    mixed_precision: bfloat16 on a GPU that has it, and in training on such a CPU; float32 elsewhere.
     max_batch_pieces: word pieces, padding included, that the encoder reads at once; bounds memory, changes no result.
         It is halved when memory runs out.
     recompute: in training, compute activations anew in the backward pass (Chen et al. 2016), so that memory is bounded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from dataclasses import dataclass
-from typing import Any, Callable, ContextManager, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from spacy_clinical_ner.memory import without_onednn
+from spacy_clinical_ner.precision import mixed_precision
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class WindowEncoder:
     module: a Hugging Face encoder. pad: id of the padding piece. max_pieces: word pieces, padding included, that it
     reads at once; falls when memory runs out. recompute: keep no activations for the backward pass but compute them
     anew there, batch by batch, so that training needs the memory of one batch instead of that of a whole update; this
-    is also turned on when memory runs out. mixed_precision: bfloat16 on GPUs that have it; nothing elsewhere.
+    is also turned on when memory runs out. mixed_precision: bfloat16 where the device has it; on CPUs only in training.
     """
 
     def __init__(
@@ -197,7 +198,8 @@ class WindowEncoder:
         mask = (np.arange(longest) < lengths[:, None]).astype("int64")
         kept = np.concatenate([number * longest + window.kept for number, window in enumerate(windows)])
         device = self.device
-        with precision(device, self.mixed_precision):
+        # oneDNN alone makes use of a CPU's bfloat16, and predicts without (`memory.without_onednn`).
+        with mixed_precision(device, self.mixed_precision and (device.type != "cpu" or self.module.training)):
             output = self.module(
                 input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
             )
@@ -226,16 +228,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
-
-
-def precision(device: torch.device, mixed: bool) -> ContextManager[Any]:
-    """Automatic mixed precision where it is wanted and the device computes in bfloat16; else nothing changes.
-
-    bfloat16 has the range of float32, so gradients need no scaling.
-    """
-    if mixed and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def _rows(windows: Sequence[FramedWindow]) -> Tensor:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.pretraining import training
 from spacy_clinical_ner.pretraining.checkpoint import CheckpointFolder
 from spacy_clinical_ner.pretraining.data import MaskedNotes
 from spacy_clinical_ner.pretraining.network import new_model
@@ -69,6 +70,18 @@ def test_same_seed_same_curve_and_another_another() -> None:
     one, again, other = (make_trainer(10, seed=seed).run() for seed in (0, 0, 1))
     assert one.losses == again.losses
     assert one.losses != other.losses
+
+
+def test_mixed_precision_learns_as_well_and_full_precision_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "has_bfloat16", lambda device: False)
+    plain = make_trainer(40).run()
+    monkeypatch.setattr(training, "has_bfloat16", lambda device: True)
+    mixed, full = make_trainer(40).run(), make_trainer(40, full_precision=True).run()
+    assert full.losses == plain.losses
+    assert mixed.losses != plain.losses
+    assert mixed.losses == pytest.approx(plain.losses, rel=0.02)
+    # Before the first step the weights are the same, and the perplexity is told in full precision.
+    assert mixed.evaluations[0]["held_out_loss"] == plain.evaluations[0]["held_out_loss"]
 
 
 class Stop(Exception):

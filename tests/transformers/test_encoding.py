@@ -12,7 +12,7 @@ import pytest
 import torch
 from thinc.api import Optimizer
 
-from spacy_clinical_ner import memory
+from spacy_clinical_ner import memory, precision
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.transformers import encoding, shim
 from spacy_clinical_ner.transformers.architectures import encoder_shim
@@ -228,22 +228,34 @@ def test_groups_are_sorted_and_bounded():
         assert longest == sorted(longest, reverse=True)
 
 
-def test_mixed_precision_is_off_on_the_cpu_and_bfloat16_where_it_is_on(module, windows, monkeypatch):
-    plain = WindowEncoder(module, 0, 80).predict(windows, WIDTH)
-    mixed = WindowEncoder(module, 0, 80, mixed_precision=True)
-    assert torch.equal(mixed.predict(windows, WIDTH), plain)
-    on_cpu = torch.autocast("cpu", dtype=torch.bfloat16)
-    monkeypatch.setattr(encoding, "precision", lambda device, wanted: on_cpu if wanted else pytest.fail("not wanted"))
-    rough = mixed.predict(windows, WIDTH)
+def test_mixed_precision_is_for_training_where_the_device_has_it(module, windows, monkeypatch):
+    def vectors(mixed, bfloat16, train=False):
+        monkeypatch.setattr(precision, "has_bfloat16", lambda device: bfloat16)
+        encoder = WindowEncoder(module, 0, 80, mixed_precision=mixed)
+        torch.manual_seed(0)  # of dropout
+        return encoder.begin_update(windows, WIDTH)[0] if train else encoder.predict(windows, WIDTH)
+
+    plain = vectors(False, True)
+    assert torch.equal(vectors(True, True), plain)  # oneDNN is what would use it, and is not used to predict
+    plain = vectors(False, True, train=True)
+    assert torch.equal(vectors(True, False, train=True), plain)
+    rough = vectors(True, True, train=True)
     assert rough.dtype == torch.float32
     assert not torch.equal(rough, plain)
     torch.testing.assert_close(rough, plain, atol=0.1, rtol=0.1)
-    monkeypatch.undo()
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
-    with encoding.precision(torch.device("cuda"), False):
-        assert not torch.is_autocast_enabled()
-    with pytest.warns(UserWarning, match="CUDA is not available"):
-        assert isinstance(encoding.precision(torch.device("cuda"), True), torch.autocast)
+
+
+def test_gradients_in_mixed_precision_are_near_those_in_full(module, windows, monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda device: True)
+    found = []
+    for mixed in (False, True):
+        torch.manual_seed(0)  # of dropout
+        found.append(train_step(WindowEncoder(module, 0, 80, mixed_precision=mixed))(windows)[1])
+    assert found[0].keys() == found[1].keys()
+    plain, mixed = (torch.cat([each.flatten() for each in gradients.values()]) for gradients in found)
+    assert mixed.dtype == torch.float32
+    assert not torch.equal(mixed, plain)
+    assert torch.cosine_similarity(mixed, plain, dim=0) > 0.99
 
 
 @pytest.fixture(scope="module")
