@@ -91,12 +91,14 @@ def row_config(row: Row, table: Table, setting: Setting) -> Config:
         edits.update({f"components.crf_ner.model.tok2vec.embed.{key}": value for key, value in _WORD_FEATURES.items()})
     if "training" in config:
         steps = setting.steps or row.steps or table.steps
+        # To stop early takes a closer look; each costs large networks as much as dozens of updates.
+        evaluations = 2 if steps < 100 else 4 if setting.steps else 10
         edits.update(
             {
                 "system.seed": setting.seed,
                 "system.gpu_allocator": "pytorch" if setting.gpu_id >= 0 else None,
                 "training.max_steps": steps,
-                "training.eval_frequency": max(1, steps // (10 if steps >= 100 else 2)),
+                "training.eval_frequency": max(1, steps // evaluations),
                 "training.patience": 0 if setting.steps else steps // 2,
                 "training.logger": {"@loggers": "clinical-benchmarks.EpochTimes.v1", "path": None},
             }
