@@ -67,7 +67,7 @@ def papers(
     max_steps: int = typer.Option(
         0,
         min=0,
-        help="So many updates for every row, without early stopping; 0: the table's own budget, at most the same for "
+        help="So many updates for every row, scored after the last; 0: the table's own budget, at most the same for "
         "every row, with early stopping.",
     ),
     only: Optional[List[str]] = typer.Option(

@@ -91,8 +91,8 @@ def row_config(row: Row, table: Table, setting: Setting) -> Config:
         edits.update({f"components.crf_ner.model.tok2vec.embed.{key}": value for key, value in _WORD_FEATURES.items()})
     if "training" in config:
         steps = setting.steps or row.steps or table.steps
-        # To stop early takes a closer look; each costs large networks as much as dozens of updates.
-        evaluations = 2 if steps < 100 else 4 if setting.steps else 10
+        # To stop early takes many looks at the development notes, which cost as much as dozens of updates each.
+        evaluations = 1 if setting.steps else 10 if steps >= 100 else 2
         edits.update(
             {
                 "system.seed": setting.seed,

@@ -77,7 +77,7 @@ def test_heads_and_layers_reach_the_model(tmp_path):
 def test_max_steps_is_for_every_row_and_without_early_stopping(tmp_path):
     for row in expand(DIABETES, ["a/bert"])[0]:
         training = row_config(row, DIABETES, setting_for(DIABETES, tmp_path, steps=20, seed=3))["training"]
-        assert (training["max_steps"], training["eval_frequency"], training["patience"]) == (20, 10, 0)
+        assert (training["max_steps"], training["eval_frequency"], training["patience"]) == (20, 20, 0)
 
 
 def test_words_have_affixes_where_the_language_is_not_chinese(tmp_path):
