@@ -9,7 +9,7 @@ import pytest
 import spacy
 from spacy.schemas import ConfigSchemaTraining
 from spacy.training.initialize import init_nlp
-from spacy.util import load_config, registry, resolve_dot_names
+from spacy.util import load_config, registry, resolve_dot_names, set_dot_to_object, walk_dict
 
 from spacy_clinical_ner.ccks import import_records
 
@@ -25,6 +25,7 @@ TRAINED = {
     "diabetes_zh_trf": "diabetes",
     "coronary": "coronary",
     "cantemist_trf": "cantemist",
+    "cantemist_trf_words": "cantemist",
     "maccrobat_trf": "maccrobat",
     "maccrobat_minilm": "maccrobat",
     "maccrobat_relations": "maccrobat",
@@ -63,15 +64,16 @@ def test_config_trains_on_the_sample(name: str, corpora: dict, request, tmp_path
     corpus = str(corpora[TRAINED[name]])
     overrides = {"paths.train": corpus, "paths.dev": corpus, "corpora.train.limit": 3, "corpora.dev.limit": 2}
     overrides |= {"system.gpu_allocator": None}
-    if name.endswith(("_trf", "_minilm")):
+    if name.endswith(("_trf", "_trf_words", "_minilm")):
         pytest.importorskip("spacy_transformers")
         overrides["paths.encoder"] = str(request.getfixturevalue("encoder"))
     config = load_config(CONFIGS / f"{name}.cfg", overrides=overrides)
     (component,) = [pipe for pipe in config["nlp"]["pipeline"] if pipe.endswith(("_ner", "_extractor", "_classifier"))]
     if "vectors" in config["paths"]:
         config["initialize"]["vectors"] = None
-        embed = config["components"][component]["model"]["tok2vec"]["embed"]
-        embed.get("embed", embed)["include_static_vectors"] = False
+        for path, value in walk_dict(config["components"]):
+            if path[-1] == "include_static_vectors" and value:
+                set_dot_to_object(config["components"], ".".join(path), False)
     nlp = init_nlp(config)
     filled = nlp.config.interpolate()
     training = registry.resolve(filled["training"], schema=ConfigSchemaTraining)
@@ -111,6 +113,17 @@ def test_label_attention_is_trained_as_the_crf_is() -> None:
     for setting in ("tok2vec", "scheme", "window", "context", "dropout"):
         assert model[setting] == other[setting]
     assert (other["hidden_width"], other["layers"], other["heads"], other["decoder"]) == (200, 2, 5, "softmax")
+
+
+def test_encoder_and_word_vectors_side_by_side_are_those_of_the_configs_with_one_of_them() -> None:
+    both, trf, words = (load_config(CONFIGS / f"cantemist{name}.cfg") for name in ("_trf_words", "_trf", ""))
+    for section in ("corpora", "nlp"):
+        assert both[section] == trf[section]
+    assert both["initialize"] == words["initialize"]
+    models = [config["components"]["crf_ner"]["model"] for config in (both, trf, words)]
+    parts = models[0]["tok2vec"]["*"]
+    assert (parts["transformer"], parts["words"]) == (models[1]["tok2vec"], models[2]["tok2vec"])
+    assert models[0]["encoder"] == models[2]["encoder"]
 
 
 def test_configs_over_transformers_share_their_style() -> None:

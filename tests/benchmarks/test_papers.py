@@ -186,20 +186,21 @@ def setting_on(corpus, tmp_path, **others):
 
 
 def test_a_finished_row_is_not_trained_again(corpus, tmp_path, trainer):
-    setting = setting_on(corpus, tmp_path)
-    first = run_table(CANTEMIST_3, setting, [], only=["softmax"], trainer=trainer)
+    setting, encoders = setting_on(corpus, tmp_path), ["a/bert"]
+    rows = {row.name for row in expand(CANTEMIST_3, encoders)[0]}
+    first = run_table(CANTEMIST_3, setting, encoders, only=["softmax"], trainer=trainer)
     assert trainer.trained == ["cantemist-3, softmax"]
     assert first["corpus"] == "corpus"
-    assert set(first["skipped"]) == {row.name for row in CANTEMIST_3.rows} - {"softmax"}
-    whole = run_table(CANTEMIST_3, setting, [], trainer=trainer)
-    assert len(trainer.trained) == 5 and not whole["skipped"]
-    run_table(CANTEMIST_3, setting, [], trainer=trainer)
-    assert len(trainer.trained) == 5
+    assert set(first["skipped"]) == rows - {"softmax"}
+    whole = run_table(CANTEMIST_3, setting, encoders, trainer=trainer)
+    assert len(trainer.trained) == len(rows) and not whole["skipped"]
+    run_table(CANTEMIST_3, setting, encoders, trainer=trainer)
+    assert len(trainer.trained) == len(rows)
     # The same training under the name of another table.
     two = run_table(TABLES["cantemist-2"], setting, [], only=["2 x 200"], trainer=trainer)
-    assert len(trainer.trained) == 5 and two["rows"][2]["result"]["scores"]["f"] == 1.0
-    run_table(CANTEMIST_3, setting, [], only=["CRF"], fresh=True, trainer=trainer)
-    assert trainer.trained[5:] == ["cantemist-3, CRF"]
+    assert len(trainer.trained) == len(rows) and two["rows"][2]["result"]["scores"]["f"] == 1.0
+    run_table(CANTEMIST_3, setting, encoders, only=["CRF"], fresh=True, trainer=trainer)
+    assert trainer.trained[len(rows) :] == ["cantemist-3, CRF"]
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 20}, {"vectors": "other"}])
@@ -211,11 +212,11 @@ def test_other_settings_are_another_training(corpus, tmp_path, trainer, change):
 
 def test_a_row_that_fails_does_not_stop_the_others(corpus, tmp_path, trainer):
     trainer.fails = True
-    outcome = run_table(CANTEMIST_3, setting_on(corpus, tmp_path), [], trainer=trainer)
+    outcome = run_table(CANTEMIST_3, setting_on(corpus, tmp_path), ["a/bert"], trainer=trainer)
     assert outcome["skipped"] == {"CRF": "failed: out of memory"}
     trainer.fails = False
-    run_table(CANTEMIST_3, setting_on(corpus, tmp_path), [], trainer=trainer)
-    assert trainer.trained.count("cantemist-3, CRF") == 2 and len(trainer.trained) == 6
+    run_table(CANTEMIST_3, setting_on(corpus, tmp_path), ["a/bert"], trainer=trainer)
+    assert trainer.trained.count("cantemist-3, CRF") == 2 and len(trainer.trained) == 7
 
 
 def test_an_unknown_row_is_named(corpus, tmp_path, trainer):
