@@ -1,4 +1,4 @@
-"""Token embeddings: from characters, and each distinct word of a batch looked at once."""
+"""Token embeddings: from characters, each distinct word of a batch looked at once, and several side by side."""
 
 from functools import partial
 from typing import Callable, List, Optional, Tuple, cast
@@ -86,6 +86,45 @@ def word_cache(model: Model) -> WordCache:
     cache = model.shims[0]
     assert isinstance(cache, WordCache)
     return cache
+
+
+@registry.architectures("spacy-clinical-ner.Concatenate.v1")
+def Concatenate(*parts: Model[List[Doc], List[Floats2d]]) -> Model[List[Doc], List[Floats2d]]:
+    """The vectors of several tok2vecs, one behind the other.
+
+    parts: a transformer's listener and word vectors, for example. Thinc's own `concatenate.v1` does the same for Docs
+        that have a token; of an empty one a listener returns vectors without a width, where that ends with an error.
+    Raises ValueError without parts.
+    """
+    if not parts:
+        raise ValueError("there is nothing to concatenate: name one tok2vec at least")
+    return Model("concatenate", concatenate_forward, init=concatenate_init, layers=list(parts), dims={"nO": None})
+
+
+def concatenate_init(model: Model, X=None, Y=None) -> None:
+    for part in model.layers:
+        part.initialize(X=X)
+    widths = [part.maybe_get_dim("nO") for part in model.layers]
+    if None not in widths:
+        model.set_dim("nO", sum(cast(List[int], widths)))
+
+
+def concatenate_forward(
+    model: Model[List[Doc], List[Floats2d]], docs: List[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+    outputs, callbacks = zip(*(part(docs, is_train) for part in model.layers))
+    edges = np.cumsum([max((array.shape[1] for array in arrays), default=0) for arrays in outputs]).tolist()
+    stacked = [
+        model.ops.xp.hstack(arrays) if len(doc) else model.ops.alloc2f(0, edges[-1])
+        for doc, arrays in zip(docs, zip(*outputs))
+    ]
+
+    def backprop(d_Y: List[Floats2d]) -> List[Doc]:
+        for first, last, callback in zip([0, *edges], edges, callbacks):
+            callback([model.ops.as_contig(array[:, first:last]) for array in d_Y])
+        return docs
+
+    return stacked, backprop
 
 
 @registry.architectures("spacy-clinical-ner.CharCNN.v1")

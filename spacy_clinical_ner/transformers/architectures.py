@@ -146,10 +146,21 @@ def replace_listener(model: Model) -> Model:
     return chain(model, split_trf_batch())
 
 
-def replace_listener_cfg(transformer: Dict[str, Any], listener: Dict[str, Any]) -> Dict[str, Any]:
-    """The config of a tok2vec that stands for a listener and the transformer it listened to."""
+def replace_listener_cfg(transformer: Dict[str, Any], tok2vec: Dict[str, Any]) -> Dict[str, Any]:
+    """The config of a tok2vec that stands for a listener and the transformer it listened to.
+
+    tok2vec: of the component, wherever in it the listener is: spaCy does not tell which part it replaces.
+    """
+    listener = _find_listener(tok2vec) or tok2vec
     own: Dict[str, Any] = {key: listener[key] for key in ("pooling", "grad_factor") if key in listener}
     return {**transformer, **own, "@architectures": "spacy-clinical-ner.Tok2VecTransformer.v1"}
+
+
+def _find_listener(config: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    if "TransformerListener" in str(config.get("@architectures", "")):
+        return config
+    parts = (part for part in config.values() if isinstance(part, dict))
+    return next((found for found in map(_find_listener, parts) if found), None)
 
 
 def init(model: Any, X: Optional[List[Doc]] = None, Y: Any = None) -> None:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from spacy.util import fix_random_seed, registry
 from thinc.api import Adam
 
@@ -41,6 +42,66 @@ def test_distinct_words_of_nothing():
     model = registry.resolve({"model": EMBED})["model"]
     model.initialize(X=make_docs(nlp, 1))
     assert [y.shape for y in model.predict([nlp.make_doc(""), nlp.make_doc("")])] == [(0, 32), (0, 32)]
+
+
+def hash_embed(width, attr):
+    return {
+        "@architectures": "spacy.MultiHashEmbed.v2",
+        "width": width,
+        "attrs": [attr],
+        "rows": [100],
+        "include_static_vectors": False,
+    }
+
+
+def concatenated(*parts):
+    fix_random_seed(0)
+    config = {"@architectures": "spacy-clinical-ner.Concatenate.v1", "*": dict(enumerate(parts))}
+    return registry.resolve({"model": config})["model"]
+
+
+def test_concatenated_vectors_stand_side_by_side_and_each_gets_its_gradient():
+    nlp = blank_pipeline("es")
+    docs = [nlp.make_doc(""), *make_docs(nlp, 3), nlp.make_doc(" ")]
+    model = concatenated(hash_embed(8, "NORM"), hash_embed(5, "SHAPE"))
+    model.initialize(X=docs)
+    assert model.get_dim("nO") == 13
+    Y, backprop = model(docs, is_train=True)
+    plain = [part(docs, is_train=True) for part in model.layers]
+    for doc, y, *parts in zip(docs, Y, *(vectors for vectors, _ in plain)):
+        assert y.shape == (len(doc), 13)
+        np.testing.assert_array_equal(y, np.hstack(parts))
+    rng = np.random.default_rng(0)
+    d_Y = [rng.normal(size=y.shape).astype("float32") for y in Y]
+
+    def gradients(run):
+        run()
+        found = [
+            node.get_grad(name).copy() for node in model.walk() for name in node.param_names if node.has_grad(name)
+        ]
+        for node in model.walk():
+            for name in node.param_names:
+                if node.has_grad(name):
+                    node.set_grad(name, np.zeros_like(node.get_grad(name)))
+        return found
+
+    def apart():
+        for (_, backprop_part), columns in zip(plain, (slice(0, 8), slice(8, 13))):
+            backprop_part([np.ascontiguousarray(d[:, columns]) for d in d_Y])
+
+    together, alone = gradients(lambda: backprop(d_Y)), gradients(apart)
+    assert together and any(np.abs(each).max() > 0 for each in together)
+    for one, other in zip(together, alone):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_concatenating_nothing():
+    nlp = blank_pipeline("es")
+    with pytest.raises(ValueError, match="one tok2vec at least"):
+        concatenated()
+    model = concatenated(hash_embed(8, "NORM"), hash_embed(5, "SHAPE"))
+    model.initialize(X=make_docs(nlp, 1))
+    assert [y.shape for y in model.predict([nlp.make_doc(""), nlp.make_doc("")])] == [(0, 13), (0, 13)]
 
 
 def char_model(max_chars=30, embed=None):

@@ -136,7 +136,7 @@ def tagging_pipeline(encoder: Path, tagger: Optional[dict] = None, **settings: A
     fix_random_seed(0)
     nlp = blank_pipeline("es")
     nlp.add_pipe("transformer", config={"model": trf_model(encoder, **settings), "set_extra_annotations": CHECK})
-    nlp.add_pipe("crf_ner", config={"model": model_config(tok2vec=LISTENER, **(tagger or {}))})
+    nlp.add_pipe("crf_ner", config={"model": model_config(**{"tok2vec": LISTENER, **(tagger or {})})})
     return nlp
 
 

@@ -147,8 +147,40 @@ def test_replace_listeners(encoders, tmp_path):
     assert nlp.get_pipe("crf_ner").model.get_ref("tok2vec").layers[0].layers[0].copy().tokenizer is not None
 
 
-def test_a_pool_takes_the_encoder_along(encoders, tmp_path):
-    over_encoder = tagging_pipeline(encoders["wordpiece"])
+BESIDE_WORDS = {
+    "@architectures": "spacy-clinical-ner.Concatenate.v1",
+    "*": {
+        "words": {
+            "@architectures": "spacy.MultiHashEmbed.v2",
+            "width": 8,
+            "attrs": ["NORM"],
+            "rows": [100],
+            "include_static_vectors": False,
+        },
+        "transformer": {**LISTENER, "grad_factor": 0.5},
+    },
+}
+
+
+def test_a_listener_beside_words_learns_and_can_be_replaced(encoders, tmp_path):
+    nlp = tagging_pipeline(encoders["wordpiece"], tagger={"tok2vec": BESIDE_WORDS})
+    before = encoder_shim(nlp.get_pipe("transformer").model).to_bytes()
+    train(nlp, make_examples(nlp, make_docs(nlp)), steps=30)
+    assert encoder_shim(nlp.get_pipe("transformer").model).to_bytes() != before
+    texts = [*(doc.text for doc in make_docs(nlp, 3, seed=2)), *HARD]
+    expected = [ents(nlp(text)) for text in texts]
+    assert any(expected)
+    nlp.replace_listeners("transformer", "crf_ner", ["model.tok2vec.*.transformer"])
+    nlp.remove_pipe("transformer")
+    nlp.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    assert [ents(doc) for doc in loaded.pipe(texts)] == expected
+    assert loaded.config["components"]["crf_ner"]["model"]["tok2vec"]["*"]["transformer"]["grad_factor"] == 0.5
+
+
+@pytest.mark.parametrize("tok2vec", [LISTENER, BESIDE_WORDS])
+def test_a_pool_takes_the_encoder_along(encoders, tmp_path, tok2vec):
+    over_encoder = tagging_pipeline(encoders["wordpiece"], tagger={"tok2vec": tok2vec})
     over_encoder.add_pipe("trf_data_cleaner")
     over_words = crf_pipeline(1)
     for nlp in (over_encoder, over_words):
