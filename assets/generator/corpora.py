@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Callable, Dict, Iterator, Tuple
+from typing import Callable, Dict, Iterator, Tuple, Union
 
 from generator import disturb
 from generator.derive import HELD_OUT_SHARE, derive
@@ -31,7 +32,7 @@ class Corpus:
     def grammar(self) -> Grammar:
         return load_grammar(GRAMMARS / f"{self.name}.grammar")
 
-    def drafts(self, split: str, seed: int) -> Iterator[Tuple[str, Draft]]:
+    def drafts(self, split: str, seed: Union[int, str]) -> Iterator[Tuple[str, Draft]]:
         """The notes of a split with their file names; every note has a generator of random numbers of its own.
 
         The last note of a split is about something else and has no mentions.
@@ -47,6 +48,11 @@ class Corpus:
             for disturbance in self.disturbances.get(number, ()):
                 disturbance(draft, random)
             yield f"{self.stem}-{number:03}", draft
+
+    def resized(self, notes: int) -> Corpus:
+        """The same with so many notes, a tenth of them each to dev and test."""
+        held_out = max(2, notes // 10)
+        return replace(self, sizes={"train": notes - 2 * held_out, "dev": held_out, "test": held_out})
 
     def raw(self, count: int, seed: int) -> Iterator[Tuple[str, str]]:
         """Unannotated notes, which take all words and templates alike, held out or not."""
@@ -93,6 +99,7 @@ RECORDS = Corpus(
     {number: (disturb.odd_spaces,) for number in range(3, 60, 5)},
     misspelt=0.0,
 )
+ALL = {corpus.name: corpus for corpus in (*CORPORA, RECORDS)}
 RAW_CORPUS, RAW_LANGUAGE, RAW_NOTES = CORPORA[0], "es", 150
 
 
@@ -114,6 +121,29 @@ def write_sample(output: Path, seed: int) -> int:
     for name, text in RAW_CORPUS.raw(RAW_NOTES, seed):
         (folder / f"{name}.txt").write_bytes(text.encode("utf8"))
         written += 1
+    return written
+
+
+def write_large(output: Path, corpus: Corpus, notes: int, characters: int, seed: int) -> int:
+    """Write a corpus with `notes` notes of at least `characters` characters as BRAT to `output`; how many it wrote.
+
+    A long note is one made of short ones, the same mentions and all else of each.
+    """
+    sized = corpus.resized(notes)
+    events = sized.grammar().setting("events")
+    written = 0
+    for split in sized.sizes:
+        folder = output / split
+        folder.mkdir(parents=True, exist_ok=True)
+        # Endless, so that every note of the split can be filled up.
+        drafts = (draft for number in count() for _, draft in sized.drafts(split, f"{seed}/{number}"))
+        for number in range(1, sized.sizes[split] + 1):
+            note = next(drafts)
+            while len(note.text) < characters:
+                note.append(next(drafts))
+            (folder / f"{sized.stem}-{number:04}.txt").write_bytes(note.text.encode("utf8"))
+            (folder / f"{sized.stem}-{number:04}.ann").write_bytes(note.standoff(events).encode("utf8"))
+            written += 1
     return written
 
 

@@ -56,6 +56,16 @@ class Draft:
         for mention in self.mentions:
             mention.fragments = [(_moved(a, edits, False), _moved(b, edits, True)) for a, b in mention.fragments]
 
+    def append(self, other: Draft) -> None:
+        """Put another note behind this one, which takes over its mentions."""
+        offset = len(self.text)
+        self.text += other.text
+        for mention in other.mentions:
+            mention.fragments = [(start + offset, end + offset) for start, end in mention.fragments]
+        self.mentions += other.mentions
+        self.said += other.said
+        self.templates |= other.templates
+
     def standoff(self, events: Sequence[str] = ()) -> str:
         """The .ann file. A mention with a label of `events` is the trigger of an event, which stands for it."""
         lines: List[str] = []

@@ -81,6 +81,22 @@ def test_another_seed_gives_other_notes(tmp_path: Path) -> None:
     assert sum(ours[name] == theirs[name] for name in ours) < 20
 
 
+@pytest.mark.parametrize("name, notes, characters", [("diabetes", 20, 2000), ("ccks2019", 30, 0)])
+def test_a_corpus_of_another_size(tmp_path: Path, name: str, notes: int, characters: int) -> None:
+    command = [sys.executable, "-B", str(ASSETS / "generate.py"), "--corpus", name, "--output", str(tmp_path)]
+    subprocess.run([*command, "--notes", str(notes), "--characters", str(characters)], check=True, capture_output=True)
+    parts = {split: list(read_folder(tmp_path / split, text_mismatch="error")) for split in SPLITS}
+    assert {split: len(part) for split, part in parts.items()} == {
+        "train": notes - 2 * max(2, notes // 10),
+        "dev": max(2, notes // 10),
+        "test": max(2, notes // 10),
+    }
+    texts = [document.text for part in parts.values() for document in part]
+    assert len(set(texts)) > 0.9 * notes  # the notes without mentions are much alike
+    assert min(map(len, texts)) >= characters
+    assert sum(len(document.entities) for document in parts["train"]) > len(parts["train"])
+
+
 def test_size() -> None:
     sizes = {name: len(data) for name, data in contents(SAMPLE).items()}
     assert sum(sizes.values()) < 1_500_000
