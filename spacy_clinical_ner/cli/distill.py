@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import typer
 
@@ -50,6 +50,7 @@ def distill(
         DistillationSettings,
         find_tagger,
         make_student,
+        planned_steps,
     )
 
     check_free(output, overwrite)
@@ -59,12 +60,13 @@ def distill(
     train, kept = split_held_out(notes, held_out)
     nlp = load_pipeline(teacher)
     tagger = find_tagger(nlp, component, "the teacher")
-    loaded = _student_config(config, vectors)
-    student = make_student(loaded, tagger, component, [note.text for note in train[:10]], seed)
     settings = DistillationSettings(temperature, epochs, max_steps, batch_tokens, seed=seed)
 
     def pairs(part: list) -> list:
         return [(note.name, note.text) for note in part]
+
+    loaded = _student_config(config, vectors, planned_steps(pairs(train), settings))
+    student = make_student(loaded, tagger, component, [note.text for note in train[:10]], seed)
 
     def report(agreement: Agreement) -> None:
         tqdm.write(
@@ -83,8 +85,11 @@ def distill(
     msg.good(f"Saved the student to {output}")
 
 
-def _student_config(config: Path, vectors: Optional[Path]) -> Config:
-    """The config of the student, for which no corpus is read. Raises InputError for one that cannot be used."""
+def _student_config(config: Path, vectors: Optional[Path], steps: int) -> Config:
+    """The config of the student, for which no corpus is read, with `steps` for the updates that it is made for.
+
+    Raises InputError for one that cannot be used.
+    """
     from spacy.util import load_config
 
     from spacy_clinical_ner.errors import InputError, one_line
@@ -97,9 +102,14 @@ def _student_config(config: Path, vectors: Optional[Path]) -> Config:
         wants_vectors = uses_vectors(config)
         paths = given.get("paths", {})
         # The readers of the corpora want a path all the same.
-        overrides = {f"paths.{part}": "" for part in ("train", "dev") if part in paths and paths[part] is None}
+        overrides: Dict[str, Any] = {
+            f"paths.{part}": "" for part in ("train", "dev") if part in paths and paths[part] is None
+        }
         if vectors is not None:
             overrides["paths.vectors"] = str(vectors)
+        if "max_steps" in given.get("training", {}):
+            # The learning rate falls to 0 at that number in most configs.
+            overrides["training.max_steps"] = steps
         loaded = load_config(config, overrides=overrides, interpolate=True)
     except ValueError as error:
         raise InputError(config, None, f"not a config: {one_line(error)}") from None

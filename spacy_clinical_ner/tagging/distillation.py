@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy
 import torch
@@ -98,6 +98,31 @@ def make_student(config: Config, teacher: CrfEntityRecognizer, name: str, sample
     return nlp
 
 
+def planned_steps(notes: Sequence[NamedText], settings: DistillationSettings) -> int:
+    """Steps that `Distillation.run` will take on these notes: what the schedule of a learning rate should end at."""
+    epochs = range(settings.epochs)
+    steps = sum(len(_batches(_shuffled(notes, epoch, settings.seed), settings.batch_tokens)) for epoch in epochs)
+    return steps if settings.max_steps is None else min(steps, settings.max_steps)
+
+
+def _shuffled(notes: Sequence[NamedText], epoch: int, seed: int) -> List[NamedText]:
+    return [notes[i] for i in numpy.random.default_rng([seed, epoch]).permutation(len(notes))]
+
+
+def _batches(notes: Iterable[NamedText], batch_tokens: int) -> List[List[NamedText]]:
+    """By the number of words between white space, before any tokenizer has read the notes."""
+    batches: List[List[NamedText]] = []
+    words = 0
+    for note in notes:
+        size = len(note[1]) // 5 + 1  # characters of a word with its space; near enough for Chinese, too
+        if not batches or words + size > batch_tokens:
+            batches.append([])
+            words = 0
+        batches[-1].append(note)
+        words += size
+    return batches
+
+
 class Distillation:
     """Trains the tagger `name` of `student` to the distribution that the one of `teacher` has over taggings.
 
@@ -142,9 +167,7 @@ class Distillation:
         every = max(1, settings.epochs // settings.evaluations)
         step = 0
         for epoch in range(settings.epochs):
-            order = numpy.random.default_rng([settings.seed, epoch]).permutation(len(self.notes))
-            batches = list(self._batches([self.notes[i] for i in order]))
-            for texts in watch(batches):
+            for texts in watch(_batches(_shuffled(self.notes, epoch, settings.seed), settings.batch_tokens)):
                 if settings.max_steps is not None and step >= settings.max_steps:
                     break
                 self._step(texts, optimizer)
@@ -166,7 +189,7 @@ class Distillation:
     def agreement(self, step: int) -> Agreement:
         """Compare student and teacher on the held-out notes."""
         divergence, tokens, common, ours, theirs = 0.0, 0, 0, 0, 0
-        for texts in self._batches(self.held_out):
+        for texts in _batches(self.held_out, self.settings.batch_tokens):
             docs, target = self._read(texts)
             if not docs:
                 continue
@@ -187,20 +210,6 @@ class Distillation:
             f=2 * common / max(1, ours + theirs),
             seconds=time.monotonic() - self._began,
         )
-
-    def _batches(self, notes: Iterable[NamedText]) -> Iterator[List[NamedText]]:
-        """By the number of words between white space, before any tokenizer has read the notes."""
-        batch: List[NamedText] = []
-        words = 0
-        for note in notes:
-            size = len(note[1]) // 5 + 1  # characters of a word with its space; near enough for Chinese, too
-            if batch and words + size > self.settings.batch_tokens:
-                yield batch
-                batch, words = [], 0
-            batch.append(note)
-            words += size
-        if batch:
-            yield batch
 
     def _step(self, notes: Sequence[NamedText], optimizer: Optimizer) -> None:
         docs, target = self._read(notes)

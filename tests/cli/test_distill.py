@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import spacy
+from thinc.api import Config
 
+from spacy_clinical_ner.cli.distill import _student_config
 from tests.cli.commands import run_command
 from tests.pretraining.corpora import write_notes
 from tests.tagging.pipelines import ents, make_docs
@@ -52,6 +54,21 @@ def test_a_config_as_published_needs_no_corpus(
     options = ["--config", tmp_path / "own.cfg", "--max-steps", 1]
     assert run(monkeypatch, places / "teacher", places / "raw", tmp_path / "student", *options) == 0
     assert spacy.load(tmp_path / "student").get_pipe("crf_ner").labels == ("SITE", "TUMOUR")  # type: ignore[attr-defined]
+
+
+def test_the_learning_rate_of_the_config_lasts_as_long_as_the_training(places: Path, tmp_path: Path) -> None:
+    config = Config().from_disk(places / "student.cfg", interpolate=False)
+    config["training"]["max_steps"] = 20
+    schedule = {
+        "@schedules": "warmup_linear.v1",
+        "warmup_steps": 1,
+        "total_steps": "${training.max_steps}",
+        "initial_rate": 0.1,
+    }
+    config["training"]["optimizer"]["learn_rate"] = schedule
+    config.to_disk(tmp_path / "falling.cfg", interpolate=False)
+    loaded = _student_config(tmp_path / "falling.cfg", None, 500)
+    assert loaded["training"]["optimizer"]["learn_rate"]["total_steps"] == 500
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,13 @@ from spacy.tokens import Doc
 from thinc.api import Config
 
 from spacy_clinical_ner.errors import ClinicalNerError
-from spacy_clinical_ner.tagging.distillation import Distillation, DistillationSettings, find_tagger, make_student
+from spacy_clinical_ner.tagging.distillation import (
+    Distillation,
+    DistillationSettings,
+    find_tagger,
+    make_student,
+    planned_steps,
+)
 from spacy_clinical_ner.tokenization import blank_pipeline
 from tests.tagging.pipelines import (
     crf_pipeline,
@@ -114,6 +120,15 @@ def test_steps_can_be_limited_and_empty_notes_are_passed_over(teacher: Language)
     notes = [("empty", ""), *NOTES[:5]]
     found = Distillation(teacher, student, "crf_ner", notes, [("empty", ""), NOTES[50]], settings).run()
     assert [agreement.step for agreement in found] == [0, 3]
+
+
+@pytest.mark.parametrize("settings", [{"epochs": 3}, {"epochs": 9, "max_steps": 7}, {"epochs": 1, "batch_tokens": 1}])
+def test_steps_are_as_planned(teacher: Language, settings: dict) -> None:
+    chosen = DistillationSettings(**{"batch_tokens": 60, "seed": 1, **settings})
+    found = Distillation(
+        teacher, student_of(teacher, student_config()), "crf_ner", NOTES[:20], NOTES[50:], chosen
+    ).run()
+    assert found[-1].step == planned_steps(NOTES[:20], chosen) > 0
 
 
 def test_teacher_behind_other_components() -> None:
