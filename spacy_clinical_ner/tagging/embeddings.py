@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from spacy.attrs import ORTH
 from spacy.tokens import Doc
 from spacy.util import registry
-from thinc.api import Model, concatenate, xp2torch
+from thinc.api import Model, xp2torch
 from thinc.types import Floats2d, Ints1d
 
 from spacy_clinical_ner.layers import char_cnn
@@ -163,7 +163,7 @@ def CharCNN(
         attrs={"max_chars": max_chars},
         shims=[LazyTorchShim(build)],
     )
-    return characters if embed is None else concatenate(embed, characters)
+    return characters if embed is None else Concatenate(embed, characters)
 
 
 def char_init(model: Model, X=None, Y=None) -> None:

@@ -162,6 +162,14 @@ BESIDE_WORDS = {
 }
 
 
+def test_characters_behind_a_listener_and_an_empty_note(encoders):
+    characters = {"@architectures": "spacy-clinical-ner.CharCNN.v1", "embed": LISTENER, "filters": 6}
+    nlp = tagging_pipeline(encoders["wordpiece"], tagger={"tok2vec": characters})
+    train(nlp, make_examples(nlp, make_docs(nlp)), steps=2)
+    docs = list(nlp.get_pipe("transformer").pipe(nlp.make_doc(text) for text in ("tumor renal", "")))
+    assert [y.shape for y in nlp.get_pipe("crf_ner").model.get_ref("tok2vec").predict(docs)] == [(2, 22), (0, 22)]
+
+
 def test_a_listener_beside_words_learns_and_can_be_replaced(encoders, tmp_path):
     nlp = tagging_pipeline(encoders["wordpiece"], tagger={"tok2vec": BESIDE_WORDS})
     before = encoder_shim(nlp.get_pipe("transformer").model).to_bytes()
