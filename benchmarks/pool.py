@@ -1,4 +1,4 @@
-"""The best tagger of CANTEMIST so far, and what each step to it adds: a pool, and training on dev1/ too."""
+"""The best tagger of CANTEMIST so far, and what each step to it adds: a pool, dev1/ too, a student on raw notes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Mapping, Sequence
 
 import typer
 from results import commit
+from spacy.util import load_config
 from tagger_common import WORK as TAGGER_WORK
 from tagger_common import (
     annotate,
@@ -36,6 +37,7 @@ PACKAGES = ("spacy-clinical-ner", "spacy", "spacy-transformers", "transformers",
 WORK = TAGGER_WORK.parent / "pool"
 WORDS, ENCODER, POOL = "word vectors", "transformer", "pool of both"
 REFIT = ", trained on dev1/ too"
+STUDENT, ALL = "student of that pool on raw notes", "pool of the three"
 
 
 @app.command()
@@ -44,6 +46,9 @@ def pool(
     transformer: Path = typer.Option(..., help="Trained crf_ner over a transformer.", exists=True, file_okay=False),
     corpus: Path = typer.Option(..., help="Folder of CANTEMIST, as published.", exists=True, file_okay=False),
     refits: bool = typer.Option(True, help="Whether to train both on dev1/ too, and to pool those."),
+    epochs: int = typer.Option(
+        0, min=0, help="Passes over background/ in which the last pool teaches a student; 0: there is none."
+    ),
     record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/RESULTS.md."),
 ) -> None:
     """CANTEMIST, dev2/: two taggers that were trained on train/ alone, their pool, and the same trained on dev1/ too.
@@ -51,12 +56,13 @@ def pool(
     The taggers are those that `tagger.py cantemist` and `pretrained.py` leave below benchmarks/work/, or any others
     with a `crf_ner`. dev1/ had stopped their training; `clinical-ner refit` trains them on it as well, for the steps of
     their configs. Strict micro F over characters against the original .ann, with a bootstrap interval over documents;
-    differences are paired, to the tagger over word vectors. What has finished is stored below benchmarks/work/ and not
-    repeated.
+    differences are paired, to the tagger over word vectors. With --epochs the last pool then teaches a new tagger over
+    word vectors on the raw notes (`clinical-ner distill`), which joins it. What has finished is stored below
+    benchmarks/work/ and not repeated.
 
     Example: python benchmarks/pool.py --words PIPELINE --transformer PIPELINE --corpus ../shared/data/cantemist
     """
-    results = measure(words.resolve(), transformer.resolve(), corpus.resolve(), refits)
+    results = measure(words.resolve(), transformer.resolve(), corpus.resolve(), refits, epochs)
     typer.echo("\n" + report(results))
     if record:
         from results import RESULTS
@@ -66,23 +72,32 @@ def pool(
         typer.echo(f"Recorded in {RESULTS}")
 
 
-def measure(words: Path, transformer: Path, corpus: Path, refits: bool) -> List[Dict[str, Any]]:
+def measure(words: Path, transformer: Path, corpus: Path, refits: bool, epochs: int = 0) -> List[Dict[str, Any]]:
     """A row for each tagger: {"name", "seconds", "scores" with the paired "comparison" to the first row, "commit"}."""
     chosen = digest({WORDS: identity(words), ENCODER: identity(transformer)})
     work = WORK / f"{CANTEMIST.name}-{fingerprint(corpus)}" / chosen
     parts = lay_out(CANTEMIST, corpus, work)
     models = {WORDS: words, ENCODER: transformer, POOL: work / "models" / "pool"}
-    commands = {POOL: package_command("pool", words, transformer, models[POOL], "--overwrite")}
+    replace = ("--overwrite",)
+    commands = {POOL: package_command("pool", words, transformer, models[POOL], *replace)}
     if refits:
         again = {name + REFIT: work / "models" / f"refit-{slug(name)}" for name in (WORDS, ENCODER, POOL)}
         models.update(again)
         for name in (WORDS, ENCODER):
             notes = (models[name], parts.train, again[name + REFIT], "--also", parts.dev)
-            commands[name + REFIT] = package_command("refit", *notes, "--overwrite")
-        commands[POOL + REFIT] = package_command("pool", *again.values(), "--overwrite")
+            commands[name + REFIT] = package_command("refit", *notes, *replace)
+        commands[POOL + REFIT] = package_command("pool", *again.values(), *replace)
+    if epochs:
+        members = [models[name + REFIT * refits] for name in (WORDS, ENCODER)]
+        models[STUDENT], models[ALL] = work / "models" / f"student-{epochs}", work / "models" / f"three-{epochs}"
+        vectors = load_config(words / "config.cfg", interpolate=True)["initialize"]["vectors"]
+        notes = (corpus / "background", models[STUDENT], "--config", CANTEMIST.config, "--vectors", vectors)
+        teacher = models[POOL + REFIT * refits]
+        commands[STUDENT] = package_command("distill", teacher, *notes, "--epochs", epochs, *replace)
+        commands[ALL] = package_command("pool", *members, models[STUDENT], models[ALL], *replace)
     results: List[Dict[str, Any]] = []
     for name, model in models.items():
-        folder = work / slug(name)
+        folder = work / (slug(name) + f"-{epochs}" * (name in (STUDENT, ALL)))
         done = read_json(folder / "result.json")
         if done is None:
             typer.echo(f"{name}: running, files in {folder}")

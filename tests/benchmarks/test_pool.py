@@ -1,7 +1,9 @@
+import shutil
 from pathlib import Path
 
 import pool
 import pytest
+from tagger_common import Finished
 
 from spacy_clinical_ner.brat import from_doc, write_document
 from spacy_clinical_ner.errors import InputError
@@ -34,6 +36,30 @@ def test_rows_are_scored_against_the_first_and_stored(places: Path, monkeypatch:
     assert "pool of both: " in pool.line(results)
     monkeypatch.setattr(pool, "annotate", None)  # nothing is annotated a second time
     assert pool.measure(*arguments) == results
+
+
+@pytest.mark.parametrize("refits", [True, False])
+def test_the_last_pool_teaches_a_student_that_joins_it(
+    places: Path, monkeypatch: pytest.MonkeyPatch, refits: bool
+) -> None:
+    ran: dict = {}
+
+    def run(name: str, command: list, log: Path) -> Finished:
+        ran[name] = [Path(word).name for word in command[3:]]
+        return Finished(1.0, 1.0)
+
+    def annotate(name: str, model: Path, notes: Path, folder: Path) -> None:
+        shutil.copytree(notes, folder / "predictions")
+
+    monkeypatch.setattr(pool, "run_logged", run)
+    monkeypatch.setattr(pool, "annotate", annotate)
+    results = pool.measure(places / "words", places / "transformer", places / "corpus", refits, epochs=2)
+    assert [result["name"] for result in results][-2:] == [pool.STUDENT, pool.ALL]
+    student, three = ran[pool.STUDENT], ran[pool.ALL]
+    members = ["refit-word-vectors", "refit-transformer"] if refits else ["words", "transformer"]
+    assert student[:4] == ["distill", "refit-pool-of-both" if refits else "pool", "background", "student-2"]
+    assert student[student.index("--epochs") + 1] == "2"
+    assert three[:5] == ["pool", *members, "student-2", "three-2"]
 
 
 def test_a_pipeline_without_the_tagger(places: Path) -> None:
