@@ -67,7 +67,9 @@ def _nature(nlp: Language, tagger: CrfEntityRecognizer) -> List[Tuple[str, Any]]
 
 def _common_vectors(pipelines: Sequence[Language]) -> Optional[Vectors]:
     found = [nlp.vocab.vectors for nlp in pipelines if nlp.vocab.vectors.size]
-    if any(one.to_bytes() != found[0].to_bytes() for one in found[1:]):
+    # The strings beside a table are those of all notes that a pipeline has read, not of the table.
+    tables = [vectors.to_bytes(exclude=["strings"]) for vectors in found]
+    if any(table != tables[0] for table in tables[1:]):
         raise ClinicalNerError("the pipelines have different word vectors: a pipeline can hold one table only")
     return found[0] if found else None
 

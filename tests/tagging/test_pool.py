@@ -175,6 +175,15 @@ def test_pipelines_trained_apart_become_one(tmp_path: Path, listener_first: bool
         ]
 
 
+def test_the_same_word_vectors_beside_other_strings() -> None:
+    pipelines = [trained(seed) for seed in range(2)]
+    for nlp, read in zip(pipelines, ("leído", "oído")):
+        nlp.vocab.set_vector("dolor", np.ones(4, dtype="float32"))
+        nlp.vocab.vectors.strings.add(read)
+    assert pipelines[0].vocab.vectors.to_bytes() != pipelines[1].vocab.vectors.to_bytes()
+    assert pool_pipelines(pipelines).vocab["dolor"].vector.tolist() == [1.0] * 4
+
+
 def test_pipelines_that_do_not_match() -> None:
     first = trained()
     other_labels = crf_pipeline()
