@@ -156,8 +156,10 @@ def train_row(name: str, config_path: Path, setting: Setting, folder: Path) -> D
         command += ["assemble", folder / "train.cfg", model]
     finished = run_logged(name, command, folder / "train.log")
     times = read_json(folder / "times.json") if trained else None
+    # With a budget for all, the weights after the last update, even if those before the first happened to score higher.
+    kept = "model-last" if setting.steps else "model-best"
     return {
-        "model": str(model / "model-best" if trained else model),
+        "model": str(model / kept if trained else model),
         "train_seconds": finished.seconds,
         "train_peak_rss_mib": finished.peak_rss_mib,
         "epochs": epoch_figures(times) if times else None,

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import papers_run
 import pytest
 import spacy
 import tagger_registry
@@ -9,6 +10,7 @@ from papers_run import Setting, epoch_figures, find_parts, row_config, run_table
 from papers_tables import CANTEMIST_3, CCKS_2, DIABETES, MACCROBAT_1, TABLES, Figures, Row, Table, expand
 from papers_tokens import token_labels, weighted_token_scores
 from spacy.util import load_model_from_config
+from tagger_common import Finished
 from tagger_corpus import Parts
 from thinc.api import Config
 from typer.testing import CliRunner
@@ -78,6 +80,17 @@ def test_max_steps_is_for_every_row_and_without_early_stopping(tmp_path):
     for row in expand(DIABETES, ["a/bert"])[0]:
         training = row_config(row, DIABETES, setting_for(DIABETES, tmp_path, steps=20, seed=3))["training"]
         assert (training["max_steps"], training["eval_frequency"], training["patience"]) == (20, 20, 0)
+
+
+@pytest.mark.parametrize(("steps", "kept"), [(20, "model-last"), (None, "model-best")])
+def test_a_fixed_budget_is_scored_after_its_last_update(tmp_path, monkeypatch, steps, kept):
+    setting = setting_for(CCKS_2, tmp_path, steps=steps)
+    row_config(CCKS_2.rows[0], CCKS_2, setting).to_disk(tmp_path / "config.cfg", interpolate=False)
+    times = {"steps": [[10, 1.0, 1.0], [10, 1.0, 1.0]], "words_in_epoch": 20}
+    (tmp_path / "times.json").write_text(json.dumps(times), encoding="utf8")
+    monkeypatch.setattr(papers_run, "run_logged", lambda *arguments: Finished(1.0, 1.0))
+    result = papers_run.train_row("row", tmp_path / "config.cfg", setting, tmp_path)
+    assert result["model"] == str(tmp_path / "model" / kept)
 
 
 def test_words_have_affixes_where_the_language_is_not_chinese(tmp_path):
