@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -39,35 +40,34 @@ def run_logged(name: str, command: Sequence[Any], log: Path, *, threads: int = 1
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     started = news = time.monotonic()
-    with open(log, "wb") as stream:
+    reader, writer = os.pipe()
+    with open(log, "wb") as stream, open(reader, encoding="ascii") as peak:
+        launcher = (sys.executable, "-I", "-S", BENCHMARKS / "measured.py", writer)
         process = subprocess.Popen(
-            [str(word) for word in command],
+            [str(word) for word in (*launcher, *command)],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
             env=threads_environment(threads),
+            pass_fds=(writer,),
+            start_new_session=True,
         )
-    try:
-        # Not Popen.wait: wait4 tells the memory of this one process, while getrusage mixes all children.
-        while True:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                break
-            time.sleep(0.2)
-            if time.monotonic() - news > _NEWS_SECONDS:
-                news = time.monotonic()
-                typer.echo(f"  {name}, {(news - started) / 60:.0f} min: {last_line(log)}")
-        process.returncode = os.waitstatus_to_exitcode(status)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            os.wait4(process.pid, 0)
-            process.returncode = -9
-    if process.returncode:
-        raise ClinicalNerError(f"{name} failed with status {process.returncode}; see {log}")
-    mebi = 2**20 if sys.platform == "darwin" else 2**10
-    return Finished(time.monotonic() - started, usage.ru_maxrss / mebi)
+        os.close(writer)
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                if time.monotonic() - news > _NEWS_SECONDS:
+                    news = time.monotonic()
+                    typer.echo(f"  {name}, {(news - started) / 60:.0f} min: {last_line(log)}")
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        seconds = time.monotonic() - started
+        if process.returncode:
+            raise ClinicalNerError(f"{name} failed with status {process.returncode}; see {log}")
+        return Finished(seconds, float(peak.readline()))
 
 
 def last_line(log: Path) -> str:
