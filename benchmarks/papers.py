@@ -88,7 +88,8 @@ def papers(
     seed or the corpus change; an interrupted command goes on where it stopped. TABLE.md and TABLE.png there hold the
     newest report.
 
-    Tables: cantemist-2 (layers and sizes of label attention), cantemist-3 (look-up, softmax, CRF, label attention),
+    Tables: cantemist-2 (layers and sizes of label attention), cantemist-3 (look-up, softmax, CRF,
+    label attention, an encoder beside word vectors),
     maccrobat-1 (char-CNN-BiLSTM-CRF, transformers), ccks-2 (BiLSTM, IDCNN, IDCNN with attention), ccks-5
     (optimizers), ccks-heads (heads of the attention), diabetes (BiLSTM over characters and BERT), joint-4 (entities and
     relations trained apart and together), joint-5 (layers and masks of focused attention), joint-6 (relations of gold

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
@@ -17,6 +17,20 @@ _LISTENERS = ("tok2vec-listener", "transformer-listener")
 def listens(model: Model) -> bool:
     """Whether there is a listener in the model: what it listens to waits for a gradient in every step."""
     return any(node.name in _LISTENERS for node in model.walk())
+
+
+def find_listeners(
+    config: Mapping[str, Any], kind: str = "Listener"
+) -> Iterator[Tuple[Tuple[str, ...], Mapping[str, Any]]]:
+    """The listeners in the config of a model: the path of keys to each, and its own part of the config.
+
+    kind: a part of the name of their architecture.
+    """
+    if kind in str(config.get("@architectures", "")):
+        yield (), config
+    for key, part in config.items():
+        if isinstance(part, dict):
+            yield from (((key, *path), found) for path, found in find_listeners(part, kind))
 
 
 class LabelledPipe(TrainablePipe):

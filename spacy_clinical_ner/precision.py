@@ -1,4 +1,4 @@
-"""Half precision where the device computes in it: about 1.6 times as fast in training on such a CPU, more on a GPU."""
+"""Half precision where the device computes in it: some 1.5 times as fast in training on such a CPU."""
 
 from __future__ import annotations
 

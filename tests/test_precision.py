@@ -28,6 +28,17 @@ def test_a_gpu_that_only_emulates_it_has_none(monkeypatch: pytest.MonkeyPatch) -
     assert not has_bfloat16(GPU)
 
 
+def test_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert has_bfloat16(GPU)
+    with mixed_precision(GPU, False):
+        assert not torch.is_autocast_enabled()
+    with pytest.warns(UserWarning, match="CUDA is not available"):
+        context = mixed_precision(GPU, True)
+    assert isinstance(context, torch.autocast)
+    assert (context.device, context.fast_dtype) == ("cuda", torch.bfloat16)
+
+
 @pytest.mark.parametrize("wanted, able", [(True, True), (True, False), (False, True)])
 def test_computes_in_it_where_wanted_and_possible(wanted: bool, able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_bfloat16", lambda device: able)

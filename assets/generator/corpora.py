@@ -112,8 +112,7 @@ def write_sample(output: Path, seed: int) -> int:
             folder = output / "sample" / corpus.name / split
             folder.mkdir(parents=True, exist_ok=True)
             for name, draft in corpus.drafts(split, seed):
-                (folder / f"{name}.txt").write_bytes(draft.text.encode("utf8"))
-                (folder / f"{name}.ann").write_bytes(draft.standoff(events).encode("utf8"))
+                _write_note(folder / name, draft, events)
                 written += 1
     written += write_records(output / "sample" / RECORDS.name, seed)
     folder = output / "sample" / "raw" / RAW_LANGUAGE
@@ -122,6 +121,12 @@ def write_sample(output: Path, seed: int) -> int:
         (folder / f"{name}.txt").write_bytes(text.encode("utf8"))
         written += 1
     return written
+
+
+def _write_note(path: Path, draft: Draft, events: Tuple[str, ...]) -> None:
+    """Write `path`.txt and `path`.ann."""
+    path.with_name(f"{path.name}.txt").write_bytes(draft.text.encode("utf8"))
+    path.with_name(f"{path.name}.ann").write_bytes(draft.standoff(events).encode("utf8"))
 
 
 def write_large(output: Path, corpus: Corpus, notes: int, characters: int, seed: int) -> int:
@@ -141,8 +146,7 @@ def write_large(output: Path, corpus: Corpus, notes: int, characters: int, seed:
             note = next(drafts)
             while len(note.text) < characters:
                 note.append(next(drafts))
-            (folder / f"{sized.stem}-{number:04}.txt").write_bytes(note.text.encode("utf8"))
-            (folder / f"{sized.stem}-{number:04}.ann").write_bytes(note.standoff(events).encode("utf8"))
+            _write_note(folder / f"{sized.stem}-{number:04}", note, events)
             written += 1
     return written
 

@@ -65,7 +65,8 @@ def distill(
     def pairs(part: list) -> list:
         return [(note.name, note.text) for note in part]
 
-    loaded = _student_config(config, vectors, planned_steps(pairs(train), settings))
+    learnt, compared = pairs(train), pairs(kept)
+    loaded = _student_config(config, vectors, planned_steps(learnt, settings))
     student = make_student(loaded, tagger, component, [note.text for note in train[:10]], seed)
 
     def report(agreement: Agreement) -> None:
@@ -77,7 +78,7 @@ def distill(
         sys.stdout.flush()
 
     msg.info(f"{len(train):,} notes to learn from, {len(kept):,} to compare on; labels: {', '.join(tagger.labels)}")
-    Distillation(nlp, student, component, pairs(train), pairs(kept), settings).run(
+    Distillation(nlp, student, component, learnt, compared, settings).run(
         report=report, watch=lambda batches: tqdm(batches, unit="batch", leave=False, disable=None)
     )
     with replacing(output) as temporary:

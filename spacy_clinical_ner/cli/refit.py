@@ -14,6 +14,7 @@ def refit(
     output: Path = typer.Argument(..., metavar="OUT", help="Folder to write the new pipeline to."),
     also: Optional[List[Path]] = typer.Option(None, "--also", help="More annotated notes; may be repeated."),
     steps: Optional[int] = typer.Option(None, min=1, help="Updates; by default training.max_steps of its config."),
+    seed: Optional[int] = typer.Option(None, min=0, help="Seed of weights and order; by default that of its config."),
     gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
     threads: int = typer.Option(1, min=1, help="Threads of torch on the CPU."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace OUT if it is there."),
@@ -34,7 +35,7 @@ def refit(
 
     check_free(output, overwrite)
     torch.set_num_threads(threads)
-    nlp = train_again(pipeline, [notes, *(also or [])], steps=steps, gpu_id=gpu_id)
+    nlp = train_again(pipeline, [notes, *(also or [])], steps=steps, seed=seed, gpu_id=gpu_id)
     with replacing(output) as temporary:
         nlp.to_disk(temporary)
     msg.good(f"Saved to {output}: {nlp.meta['refit']['updates']:,} updates on {nlp.meta['refit']['notes']:,} notes")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from spacy.language import Language
-from spacy.util import walk_dict
 from spacy.vectors import Vectors
 
 from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.labelled_pipe import find_listeners
 from spacy_clinical_ner.tagging.architectures import set_labels
 from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
 from spacy_clinical_ner.tagging.distillation import find_tagger
@@ -77,11 +77,7 @@ def _common_vectors(pipelines: Sequence[Language]) -> Optional[Vectors]:
 def _take_along(nlp: Language, name: str) -> Set[str]:
     """Give the tagger a copy of what it listens to; names of the components it listened to."""
     model = _settings(nlp, name)["model"]
-    paths = [
-        ".".join(("model", *path[:-1]))
-        for path, value in walk_dict(model)
-        if path[-1] == "@architectures" and "Listener" in str(value)
-    ]
+    paths = [".".join(("model", *path)) for path, _ in find_listeners(model)]
     heard = {other for other, pipe in nlp.pipeline if name in getattr(pipe, "listening_components", ())}
     for other in heard:
         nlp.replace_listeners(other, name, paths)

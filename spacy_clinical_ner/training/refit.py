@@ -28,14 +28,22 @@ TUNED = ("threshold", "temperature")
 EVALUATED = 5
 
 
-def refit(pipeline: str, sources: Sequence[PathLike], *, steps: Optional[int] = None, gpu_id: int = -1) -> Language:
+def refit(
+    pipeline: str,
+    sources: Sequence[PathLike],
+    *,
+    steps: Optional[int] = None,
+    seed: Optional[int] = None,
+    gpu_id: int = -1,
+) -> Language:
     """Train the config of a pipeline from the start on all of `sources`, and give it the thresholds of the old one.
 
     Early stopping and tuning want notes that are not trained on, and a small corpus can ill spare them. The first
     training tells what they have to tell; the second goes on to its last step, or epoch, on those notes too.
 
     pipeline: a trained pipeline, folder or installed package. sources: BRAT folders or .spacy files. steps: by default
-    `training.max_steps` of the config, which the learning rates of a schedule are made for. gpu_id: -1 for the CPU.
+    `training.max_steps` of the config, which the learning rates of a schedule are made for. seed: of
+    weights and order; by default that of the config. gpu_id: -1 for the CPU.
 
     Its meta has no scores, since no note is left to score it on, and tells under "refit" how many notes there were and
     how many updates.
@@ -45,7 +53,7 @@ def refit(pipeline: str, sources: Sequence[PathLike], *, steps: Optional[int] = 
     """
     old = load_pipeline(pipeline)
     n_notes = sum(count_notes(Path(source)) for source in sources)
-    config = refit_config(old.config, pipeline, sources, steps)
+    config = refit_config(old.config, pipeline, sources, steps, seed)
     setup_gpu(gpu_id, silent=True)
     try:
         nlp = init_nlp(config, use_gpu=gpu_id)
@@ -71,7 +79,9 @@ def count_notes(source: Path) -> int:
     return len(open_docbin(source))
 
 
-def refit_config(config: Config, pipeline: str, sources: Sequence[PathLike], steps: Optional[int]) -> Config:
+def refit_config(
+    config: Config, pipeline: str, sources: Sequence[PathLike], steps: Optional[int], seed: Optional[int] = None
+) -> Config:
     """The config for `refit`: all notes, all steps, no stopping; components that were frozen are those of `pipeline`.
 
     The config that is given stays as it is. Raises ClinicalNerError as `refit` says.
@@ -80,6 +90,8 @@ def refit_config(config: Config, pipeline: str, sources: Sequence[PathLike], ste
     training = config["training"]
     if steps is not None:
         training["max_steps"] = steps
+    if seed is not None:
+        config["system"]["seed"] = training["seed"] = seed
     if not training["max_steps"]:
         raise ClinicalNerError(f"{pipeline}: its config has no training.max_steps: say how many with --steps")
     training.update({"patience": 0, "eval_frequency": training["max_steps"]})

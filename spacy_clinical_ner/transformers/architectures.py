@@ -12,6 +12,7 @@ from spacy_transformers.layers import split_trf_batch, trfs2arrays
 from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
+from spacy_clinical_ner.labelled_pipe import find_listeners
 from spacy_clinical_ner.transformers.checks import check_representations
 from spacy_clinical_ner.transformers.data import as_batch
 from spacy_clinical_ner.transformers.encoding import FramedWindow
@@ -151,16 +152,9 @@ def replace_listener_cfg(transformer: Dict[str, Any], tok2vec: Dict[str, Any]) -
 
     tok2vec: of the component, wherever in it the listener is: spaCy does not tell which part it replaces.
     """
-    listener = _find_listener(tok2vec) or tok2vec
+    _, listener = next(find_listeners(tok2vec, "TransformerListener"), ((), tok2vec))
     own: Dict[str, Any] = {key: listener[key] for key in ("pooling", "grad_factor") if key in listener}
     return {**transformer, **own, "@architectures": "spacy-clinical-ner.Tok2VecTransformer.v1"}
-
-
-def _find_listener(config: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-    if "TransformerListener" in str(config.get("@architectures", "")):
-        return config
-    parts = (part for part in config.values() if isinstance(part, dict))
-    return next((found for found in map(_find_listener, parts) if found), None)
 
 
 def init(model: Any, X: Optional[List[Doc]] = None, Y: Any = None) -> None:

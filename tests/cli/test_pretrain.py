@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForMaskedLM
 
+from spacy_clinical_ner.pretraining import training
 from spacy_clinical_ner.pretraining.settings import SIZES
 from tests.cli.commands import run_command
 from tests.pretraining.corpora import TINIEST, make_notes, write_notes
@@ -43,6 +44,17 @@ def test_writes_an_encoder_and_says_how_it_went(
     assert model.config.vocab_size <= 100
     assert "language: es" in (output / "README.md").read_text(encoding="utf8")
     assert not (output / "loss.png").exists()
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_full_precision_is_float32_where_there_is_bfloat16(
+    notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool
+) -> None:
+    monkeypatch.setattr(training, "has_bfloat16", lambda device: able)
+    assert run(monkeypatch, notes, tmp_path / "mixed", *QUICK) == 0
+    assert run(monkeypatch, notes, tmp_path / "full", *QUICK, "--full-precision") == 0
+    mixed, full = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("mixed", "full"))
+    assert (mixed != full) == able
 
 
 @pytest.mark.parametrize(
@@ -105,5 +117,15 @@ def test_help_names_every_option(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setenv("COLUMNS", "200")
     assert run(monkeypatch, "--help") == 0
     printed = capsys.readouterr().out
-    for option in ("--size", "--from", "--max-steps", "--max-minutes", "--seed", "--lang", "--vocab-size", "--also"):
+    for option in (
+        "--size",
+        "--from",
+        "--max-steps",
+        "--max-minutes",
+        "--seed",
+        "--lang",
+        "--vocab-size",
+        "--also",
+        "--full-precision",
+    ):
         assert option in printed

@@ -86,7 +86,12 @@ def test_all_notes_and_all_steps_with_the_thresholds_of_before(place: Path) -> N
 def test_the_same_seed_gives_the_same_pipeline(place: Path) -> None:
     one, other = (refit(str(place / "old"), [place / "two"], steps=3) for _ in range(2))
     assert one.meta["refit"]["updates"] == 4
-    assert one.get_pipe("relation_classifier").to_bytes() == other.get_pipe("relation_classifier").to_bytes()  # type: ignore[attr-defined]
+    weights = one.get_pipe("relation_classifier").to_bytes()  # type: ignore[attr-defined]
+    assert weights == other.get_pipe("relation_classifier").to_bytes()  # type: ignore[attr-defined]
+    third = refit(str(place / "old"), [place / "two"], steps=3, seed=1)
+    assert weights != third.get_pipe("relation_classifier").to_bytes()  # type: ignore[attr-defined]
+    assert third.config.interpolate()["training"]["seed"] == third.config["system"]["seed"] == 1
+    assert one.config["system"]["seed"] == 0
 
 
 def test_epochs_may_end_it_before(place: Path, tmp_path: Path) -> None:
