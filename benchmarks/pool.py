@@ -35,82 +35,82 @@ app = typer.Typer(
 )
 PACKAGES = ("spacy-clinical-ner", "spacy", "spacy-transformers", "transformers", "thinc", "torch")
 WORK = TAGGER_WORK.parent / "pool"
-WORDS, ENCODER, POOL = "word vectors", "transformer", "pool of both"
-REFIT = ", trained on dev1/ too"
-SEEDS = "pool of both in {} seeds" + REFIT
-STUDENT, ALL = "student of the pool of both on raw notes", "pool of both and the student"
+WORDS, ENCODER, POOL = "word vectors", "transformer", "pool"
+REFIT, PASSES = ", trained on dev1/ too", ", as many passes"
+STUDENT, ALL = "student of that pool on raw notes", "pool with the student"
 
 
 @app.command()
 def pool(
     words: Path = typer.Option(..., help="Trained crf_ner over word vectors.", exists=True, file_okay=False),
-    transformer: Path = typer.Option(..., help="Trained crf_ner over a transformer.", exists=True, file_okay=False),
+    transformers: List[Path] = typer.Option(
+        ..., "--transformer", help="Trained crf_ner over a transformer; may be repeated.", exists=True, file_okay=False
+    ),
     corpus: Path = typer.Option(..., help="Folder of CANTEMIST, as published.", exists=True, file_okay=False),
-    refits: bool = typer.Option(True, help="Whether to train both on dev1/ too, and to pool those."),
-    seeds: int = typer.Option(
-        1, min=1, help="Train both on dev1/ too in so many seeds, and pool them all; 1: in that of their configs only."
+    refits: bool = typer.Option(True, help="Whether to train all on dev1/ too, and to pool those."),
+    same_passes: bool = typer.Option(
+        False, "--same-passes", help="Train them on dev1/ too in as many passes over the notes, not in as many updates."
     ),
     epochs: int = typer.Option(
-        0, min=0, help="Passes over background/ in which the pool of both teaches a student; 0: there is none."
+        0, min=0, help="Passes over background/ in which the last pool teaches a student; 0: there is none."
     ),
     record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/RESULTS.md."),
 ) -> None:
-    """CANTEMIST, dev2/: two taggers that were trained on train/ alone, their pool, and the same trained on dev1/ too.
+    """CANTEMIST, dev2/: taggers that were trained on train/ alone, their pool, and the same trained on dev1/ too.
 
-    The taggers are those that `tagger.py cantemist` and `pretrained.py` leave below benchmarks/work/, or any others
-    with a `crf_ner`. dev1/ had stopped their training; `clinical-ner refit` trains them on it as well, for the steps of
-    their configs. Strict micro F over characters against the original .ann, with a bootstrap interval over documents;
-    differences are paired, to the tagger over word vectors. With --seeds 2 there are two more of them, with seed 1, and
-    a pool of the four. With --epochs the pool of both teaches a new tagger over word vectors on the raw notes
-    (`clinical-ner distill`), which joins the two. What has finished is stored below benchmarks/work/ and not repeated.
+    The taggers are those that `papers.py` leaves below benchmarks/work/, or any others with a `crf_ner`. dev1/ had
+    stopped their training; `clinical-ner refit` trains them on it as well, for the steps of their configs or in
+    proportion to the notes. Strict micro F over characters against the original .ann, with a bootstrap interval over
+    documents; differences are paired, to the tagger over word vectors. With --epochs the last pool then teaches a new
+    tagger over word vectors on the raw notes (`clinical-ner distill`), which joins it. What has finished is stored
+    below benchmarks/work/ and not repeated, with the same taggers in another pool neither.
 
     Example: python benchmarks/pool.py --words PIPELINE --transformer PIPELINE --corpus ../shared/data/cantemist
     """
-    if seeds > 1 and not refits:
-        raise typer.BadParameter("other seeds are trained on dev1/ too: leave out --no-refits")
-    results = measure(words.resolve(), transformer.resolve(), corpus.resolve(), refits, seeds, epochs)
+    given = [path.resolve() for path in (words, *transformers)]
+    results = measure(given, corpus.resolve(), refits, same_passes, epochs)
     typer.echo("\n" + report(results))
     if record:
         from results import RESULTS
         from results import record as write
 
-        write("pool: CANTEMIST, two taggers and what they find together (benchmarks/pool.py)", line(results), PACKAGES)
+        write("pool: CANTEMIST, taggers and what they find together (benchmarks/pool.py)", line(results), PACKAGES)
         typer.echo(f"Recorded in {RESULTS}")
 
 
 def measure(
-    words: Path, transformer: Path, corpus: Path, refits: bool, seeds: int = 1, epochs: int = 0
+    given: Sequence[Path], corpus: Path, refits: bool, same_passes: bool = False, epochs: int = 0
 ) -> List[Dict[str, Any]]:
-    """A row for each tagger: {"name", "seconds", "scores" with the paired "comparison" to the first row, "commit"}."""
-    chosen = digest({WORDS: identity(words), ENCODER: identity(transformer)})
-    work = WORK / f"{CANTEMIST.name}-{fingerprint(corpus)}" / chosen
+    """A row for each tagger: {"name", "seconds", "scores" with the paired "comparison" to the first row, "commit"}.
+
+    given: the tagger over word vectors, and those over transformers.
+    """
+    work = WORK / f"{CANTEMIST.name}-{fingerprint(corpus)}" / identity(given[0])
     parts = lay_out(CANTEMIST, corpus, work)
-    given = {WORDS: words, ENCODER: transformer}
-    plan = Plan(work, given)
-    members = list(given.values())
-    both = plan.add(POOL, "pool", *members)
+    plan = Plan(work)
+    names = [WORDS, *(f"{ENCODER} {number}" if number > 1 else ENCODER for number in range(1, len(given)))]
+    members = [plan.give(name, pipeline) for name, pipeline in zip(names, given)]
+    together = plan.make(POOL, "pool", *members)
     if refits:
-        too = ("--also", parts.dev)
-        members = [plan.add(name + REFIT, "refit", old, parts.train, options=too) for name, old in given.items()]
-        both = plan.add(POOL + REFIT, "pool", *members)
-        others = [
-            plan.add(f"{name}{REFIT}, seed {seed}", "refit", old, parts.train, options=(*too, "--seed", seed))
-            for seed in range(1, seeds)
-            for name, old in given.items()
-        ]
-        if others:
-            plan.add(SEEDS.format(seeds), "pool", *members, *others)
+        suffix, options = REFIT, ["--also", parts.dev]
+        if same_passes:
+            suffix, options = REFIT + PASSES, [*options, "--same-passes"]
+        members = [plan.make(old.name + suffix, "refit", old, parts.train, options=options) for old in members]
+        together = plan.make(POOL + suffix, "pool", *members)
     if epochs:
-        vectors = load_config(words / "config.cfg", interpolate=True)["initialize"]["vectors"]
-        options = ("--config", CANTEMIST.config, "--vectors", vectors, "--epochs", epochs)
-        by = f"-of-{both.name}-{epochs}"
-        student = plan.add(STUDENT, "distill", both, corpus / "background", options=options, variant=by)
-        plan.add(ALL, "pool", *members, student, variant=by)
-    return [finish(step, parts.test, work / slug(WORDS) / "predictions") for step in plan.steps]
+        vectors = load_config(given[0] / "config.cfg", interpolate=True)["initialize"]["vectors"]
+        options = ["--config", CANTEMIST.config, "--vectors", vectors, "--epochs", epochs]
+        student = plan.make(STUDENT, "distill", together, corpus / "background", options=options)
+        plan.make(ALL, "pool", *members, student)
+    compare = plan.steps[0].folder / "predictions"
+    return [finish(step, parts.test, compare) for step in plan.steps]
 
 
 class Step(NamedTuple):
-    """A tagger: the folder for its results, the pipeline, and the command that makes it if it was not given."""
+    """A tagger: the folder for its results, named for how it came about, its pipeline, and the command that makes it.
+
+    The command is None for a tagger that was given.
+    """
 
     name: str
     folder: Path
@@ -119,22 +119,29 @@ class Step(NamedTuple):
 
 
 class Plan:
-    """The taggers in their order. work: their results lie below it, and the models that are made below work/models."""
+    """The taggers in their order, with their results and pipelines below the folder `work`."""
 
-    def __init__(self, work: Path, given: Mapping[str, Path]) -> None:
+    def __init__(self, work: Path) -> None:
         self.work = work
-        self.steps = [Step(name, work / slug(name), model, None) for name, model in given.items()]
+        self.steps: List[Step] = []
 
-    def add(self, name: str, command: str, *arguments: Any, options: Sequence[Any] = (), variant: str = "") -> Path:
-        """Plan a tagger that a command of the package makes; the folder that its pipeline will be in.
+    def give(self, name: str, pipeline: Path) -> Step:
+        """A tagger that is there. Raises InputError if it is not a pipeline with one."""
+        return self._add(Step(name, self.work / f"given-{identity(pipeline)}", pipeline, None))
 
-        variant: for the names of its folders, where the name does not tell how it is made.
-        """
-        folder = slug(name) + variant
-        model = self.work / "models" / folder
-        made_by = package_command(command, *arguments, model, *options, "--overwrite")
-        self.steps.append(Step(name, self.work / folder, model, made_by))
-        return model
+    def make(self, name: str, command: str, *arguments: Any, options: Sequence[Any] = ()) -> Step:
+        """A tagger that a command of the package makes from others and from notes."""
+        made_from = [
+            (each.folder if isinstance(each, Step) else Path(str(each))).name for each in (*arguments, *options)
+        ]
+        folder = self.work / f"{command}-{digest({command: made_from})}"
+        sources = [each.model if isinstance(each, Step) else each for each in arguments]
+        made_by = package_command(command, *sources, folder / "model", *options, "--overwrite")
+        return self._add(Step(name, folder, folder / "model", made_by))
+
+    def _add(self, step: Step) -> Step:
+        self.steps.append(step)
+        return step
 
 
 def finish(step: Step, notes: Path, compare: Path) -> Dict[str, Any]:
@@ -146,22 +153,18 @@ def finish(step: Step, notes: Path, compare: Path) -> Dict[str, Any]:
         annotate(step.name, step.model, notes, step.folder)
         predictions = step.folder / "predictions"
         scores = score(notes, predictions, compare=None if predictions == compare else compare)
-        done = {"name": step.name, "seconds": made.seconds if made else 0.0, "scores": scores, "commit": commit()}
+        done = {"seconds": made.seconds if made else 0.0, "scores": scores, "commit": commit()}
         write_json(step.folder / "result.json", done)
     typer.echo(f"{step.name}: F {done['scores']['f']:.4f}")
-    return done
-
-
-def slug(name: str) -> str:
-    return "-".join("".join(sign if sign.isalnum() else " " for sign in name).split())
+    return {"name": step.name, **done}
 
 
 def identity(pipeline: Path) -> str:
-    """A hash of a pipeline's tagger. Raises InputError if it has none."""
+    """Digits that change with a pipeline's tagger. Raises InputError if it has none."""
     model = pipeline / "crf_ner" / "model"
     if not model.is_file():
         raise InputError(model, None, "no such file; give a pipeline with a crf_ner")
-    return hashlib.sha256(model.read_bytes()).hexdigest()
+    return hashlib.sha256(model.read_bytes()).hexdigest()[:8]
 
 
 def report(results: Sequence[Mapping[str, Any]]) -> str:

@@ -14,6 +14,11 @@ def refit(
     output: Path = typer.Argument(..., metavar="OUT", help="Folder to write the new pipeline to."),
     also: Optional[List[Path]] = typer.Option(None, "--also", help="More annotated notes; may be repeated."),
     steps: Optional[int] = typer.Option(None, min=1, help="Updates; by default training.max_steps of its config."),
+    same_passes: bool = typer.Option(
+        False,
+        "--same-passes",
+        help="As many more updates as there are more notes than before, so that each is seen as often.",
+    ),
     seed: Optional[int] = typer.Option(None, min=0, help="Seed of weights and order; by default that of its config."),
     gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
     threads: int = typer.Option(1, min=1, help="Threads of torch on the CPU."),
@@ -33,9 +38,11 @@ def refit(
     from spacy_clinical_ner.files import check_free, replacing
     from spacy_clinical_ner.training.refit import refit as train_again
 
+    if steps is not None and same_passes:
+        raise typer.BadParameter("--steps and --same-passes exclude each other")
     check_free(output, overwrite)
     torch.set_num_threads(threads)
-    nlp = train_again(pipeline, [notes, *(also or [])], steps=steps, seed=seed, gpu_id=gpu_id)
+    nlp = train_again(pipeline, [notes, *(also or [])], steps=steps, same_passes=same_passes, seed=seed, gpu_id=gpu_id)
     with replacing(output) as temporary:
         nlp.to_disk(temporary)
     msg.good(f"Saved to {output}: {nlp.meta['refit']['updates']:,} updates on {nlp.meta['refit']['notes']:,} notes")

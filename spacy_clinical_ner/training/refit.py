@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Union
@@ -33,6 +34,7 @@ def refit(
     sources: Sequence[PathLike],
     *,
     steps: Optional[int] = None,
+    same_passes: bool = False,
     seed: Optional[int] = None,
     gpu_id: int = -1,
 ) -> Language:
@@ -42,17 +44,21 @@ def refit(
     training tells what they have to tell; the second goes on to its last step, or epoch, on those notes too.
 
     pipeline: a trained pipeline, folder or installed package. sources: BRAT folders or .spacy files. steps: by default
-    `training.max_steps` of the config, which the learning rates of a schedule are made for. seed: of
+    `training.max_steps` of the config, which the learning rates of a schedule are made for. same_passes:
+    as many more steps as there are more notes than in the first training, so that each is seen as often. seed: of
     weights and order; by default that of the config. gpu_id: -1 for the CPU.
 
     Its meta has no scores, since no note is left to score it on, and tells under "refit" how many notes there were and
     how many updates.
 
     Raises InputError for notes that cannot be read, ClinicalNerError for a pipeline that cannot be loaded, or whose
-    config has no `training.max_steps`, another reader than `BratCorpus.v1`, or vectors that are no longer there.
+    config has no `training.max_steps`, another reader than `BratCorpus.v1`, or vectors that are no longer there; with
+    same_passes also if the notes of the first training are not there.
     """
     old = load_pipeline(pipeline)
     n_notes = sum(count_notes(Path(source)) for source in sources)
+    if same_passes:
+        steps = steps_of_same_passes(old.config, pipeline, n_notes)
     config = refit_config(old.config, pipeline, sources, steps, seed)
     setup_gpu(gpu_id, silent=True)
     try:
@@ -77,6 +83,24 @@ def count_notes(source: Path) -> int:
     if source.suffix != ".spacy":
         return len(list_notes(source))
     return len(open_docbin(source))
+
+
+def steps_of_same_passes(config: Config, pipeline: str, n_notes: int) -> int:
+    """The steps of a config in proportion to the notes: `n_notes` now to those that it was trained on.
+
+    Raises ClinicalNerError if those cannot be counted.
+    """
+    config = Config(config).interpolate()
+    reader = config.get("corpora", {}).get("train", {})
+    paths = reader.get("path") or []
+    try:
+        counts = [count_notes(Path(path)) for path in ([paths] if isinstance(paths, str) else paths)]
+    except InputError as error:
+        raise ClinicalNerError(f"{pipeline}: the notes it was trained on cannot be counted: {error}") from error
+    n_before = min(sum(counts), reader.get("limit") or sum(counts))
+    if not n_before:
+        raise ClinicalNerError(f"{pipeline}: its config does not name the notes it was trained on: say --steps")
+    return math.ceil(config["training"]["max_steps"] * n_notes / n_before)
 
 
 def refit_config(

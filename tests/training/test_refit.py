@@ -15,7 +15,7 @@ from thinc.api import Config
 
 from spacy_clinical_ner.brat import from_doc, write_document
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
-from spacy_clinical_ner.training.refit import READER, copy_tuned, refit, refit_config
+from spacy_clinical_ner.training.refit import READER, copy_tuned, refit, refit_config, steps_of_same_passes
 from tests.cli.commands import run_command
 from tests.relations import pipelines as relations
 from tests.tagging import pipelines as tagging
@@ -103,6 +103,24 @@ def test_epochs_may_end_it_before(place: Path, tmp_path: Path) -> None:
     assert meta["refit"] == {"notes": 12, "updates": 6} and "updates" not in meta
 
 
+def test_as_many_passes_over_more_notes(place: Path, tmp_path: Path) -> None:
+    nlp = spacy.load(place / "old")
+    nlp.config["corpora"]["train"]["path"] = str(place / "one.spacy")  # 12 notes, as two/ has
+    nlp.config["training"]["max_steps"] = 3
+    nlp.to_disk(tmp_path / "old")
+    sources = [place / "one.spacy", place / "two"]
+    assert refit(str(tmp_path / "old"), sources, same_passes=True).meta["refit"] == {"notes": 24, "updates": 7}
+    nlp.config["corpora"]["train"]["limit"] = 4
+    assert steps_of_same_passes(nlp.config, "old", 24) == 18
+    nlp.config["corpora"]["train"].update({"path": [str(place / "two")], "limit": 0})
+    assert steps_of_same_passes(nlp.config, "old", 18) == 5  # 4.5
+    nlp.config["corpora"]["train"]["path"] = None
+    with pytest.raises(ClinicalNerError, match="does not name the notes it was trained on: say --steps"):
+        steps_of_same_passes(nlp.config, "old", 24)
+    with pytest.raises(ClinicalNerError, match=r"cannot be counted: .*elsewhere"):
+        refit(str(place / "old"), sources, same_passes=True)
+
+
 def config(**training: Any) -> Config:
     readers = {part: {"@readers": READER, "path": "x", "limit": 3} for part in ("train", "dev")}
     settings = {"max_steps": 100, "patience": 5, "eval_frequency": 10, **training}
@@ -186,5 +204,7 @@ def test_command(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert run(monkeypatch, *arguments) == 2
     error = capsys.readouterr().err
     assert "--overwrite" in error and error.count("\n") == 1
+    assert run(monkeypatch, *arguments, "--overwrite", "--steps", 2, "--same-passes") == 2
+    assert "exclude each other" in capsys.readouterr().err
     assert run(monkeypatch, tmp_path / "no", place / "two", tmp_path / "other") == 2
     assert capsys.readouterr().err.count("\n") == 1
