@@ -19,12 +19,10 @@ def listens(model: Model) -> bool:
     return any(node.name in _LISTENERS for node in model.walk())
 
 
-def find_listeners(
-    config: Mapping[str, Any], kind: str = "Listener"
-) -> Iterator[Tuple[Tuple[str, ...], Mapping[str, Any]]]:
+def find_listeners(config: Mapping[str, Any], kind: str) -> Iterator[Tuple[Tuple[str, ...], Mapping[str, Any]]]:
     """The listeners in the config of a model: the path of keys to each, and its own part of the config.
 
-    kind: a part of the name of their architecture.
+    kind: "Tok2VecListener" or "TransformerListener", as in the name of their architecture.
     """
     if kind in str(config.get("@architectures", "")):
         yield (), config

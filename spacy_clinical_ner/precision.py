@@ -14,7 +14,11 @@ def has_bfloat16(device: torch.device) -> bool:
     bfloat16 has the range of float32, so gradients need no scaling.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        try:
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        except TypeError:
+            # Older versions of torch know of no emulation.
+            return torch.cuda.is_bf16_supported()
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in names)
 

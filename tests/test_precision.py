@@ -39,6 +39,12 @@ def test_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (context.device, context.fast_dtype) == ("cuda", torch.bfloat16)
 
 
+@pytest.mark.parametrize("able", [True, False])
+def test_a_torch_that_does_not_emulate_it(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: able)
+    assert has_bfloat16(GPU) == able
+
+
 @pytest.mark.parametrize("wanted, able", [(True, True), (True, False), (False, True)])
 def test_computes_in_it_where_wanted_and_possible(wanted: bool, able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_bfloat16", lambda device: able)

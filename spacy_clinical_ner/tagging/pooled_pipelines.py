@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 from spacy.language import Language
+from spacy.pipeline.tok2vec import Tok2Vec
 from spacy.vectors import Vectors
 
 from spacy_clinical_ner.errors import ClinicalNerError
@@ -77,10 +78,10 @@ def _common_vectors(pipelines: Sequence[Language]) -> Optional[Vectors]:
 def _take_along(nlp: Language, name: str) -> Set[str]:
     """Give the tagger a copy of what it listens to; names of the components it listened to."""
     model = _settings(nlp, name)["model"]
-    paths = [".".join(("model", *path)) for path, _ in find_listeners(model)]
     heard = {other for other, pipe in nlp.pipeline if name in getattr(pipe, "listening_components", ())}
     for other in heard:
-        nlp.replace_listeners(other, name, paths)
+        kind = "Tok2VecListener" if isinstance(nlp.get_pipe(other), Tok2Vec) else "TransformerListener"
+        nlp.replace_listeners(other, name, [".".join(("model", *path)) for path, _ in find_listeners(model, kind)])
     return heard
 
 

@@ -210,6 +210,25 @@ def test_a_pool_takes_the_encoder_along(encoders, tmp_path, tok2vec):
     assert any(ents(doc) for doc in loaded.pipe(texts))
 
 
+def test_a_pool_takes_an_encoder_and_a_tok2vec_along(encoders):
+    tok2vec_listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96}
+    both = {"@architectures": "spacy-clinical-ner.Concatenate.v1", "*": {"one": LISTENER, "other": tok2vec_listener}}
+    listening = tagging_pipeline(encoders["wordpiece"], tagger={"tok2vec": both})
+    listening.add_pipe("tok2vec", before="crf_ner")
+    over_words = crf_pipeline(1)
+    for nlp in (listening, over_words):
+        train(nlp, make_examples(nlp, make_docs(nlp)), steps=5)
+    docs = [listening.make_doc(doc.text) for doc in make_docs(over_words, 3, seed=2)]
+    for name in ("transformer", "tok2vec"):
+        docs = list(listening.get_pipe(name).pipe(docs))
+    taggers = [nlp.get_pipe("crf_ner").model for nlp in (listening, over_words)]
+    expected = [(one + other) / 2 for one, other in zip(*(tagger.predict(docs) for tagger in taggers))]
+    nlp = pool_pipelines([listening, over_words])
+    assert nlp.pipe_names == ["crf_ner"]
+    for array, other in zip(nlp.get_pipe("crf_ner").model.predict([nlp.make_doc(doc.text) for doc in docs]), expected):
+        np.testing.assert_allclose(array, other, atol=1e-4)
+
+
 def test_averaged_parameters_are_used(encoders):
     """spacy-transformers' own shim leaves them out: it looks for them under another key."""
     nlp = tagging_pipeline(encoders["wordpiece"])
