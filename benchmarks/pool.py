@@ -156,7 +156,7 @@ def finish(step: Step, notes: Path, compare: Path) -> Dict[str, Any]:
         done = {"seconds": made.seconds if made else 0.0, "scores": scores, "commit": commit()}
         write_json(step.folder / "result.json", done)
     typer.echo(f"{step.name}: F {done['scores']['f']:.4f}")
-    return {"name": step.name, **done}
+    return {**done, "name": step.name}
 
 
 def identity(pipeline: Path) -> str:
