@@ -17,7 +17,7 @@ def network(layers, heads=4, hidden_width=6, chains=1, decoder="softmax", labels
     decoding = make_decoder(decoder, TagScheme("BIOES"), labels)
     module = LabelAttentionNetwork(INPUT, chains, decoding, hidden_width, layers, heads, dropout=0.5).eval()
     for name, parameter in module.named_parameters():
-        if name.endswith("bias"):  # they start at zero
+        if name.endswith(".bias"):  # they start at zero
             parameter.data.normal_()
     return module
 
@@ -68,6 +68,7 @@ def by_hand(module, x):
         x = np.array(rows)
     states = gru_states(module, len(module.attentions), x)
     emissions = linear(module.query, states) @ linear(module.key, tags).T / np.sqrt(states.shape[1])
+    emissions += module.bias.detach().numpy().ravel()
     kept.append(np.stack([np.array([softmax(row) for row in emissions])] * module.heads))
     return emissions, np.stack(kept)
 
@@ -86,6 +87,14 @@ def test_equations(layers, heads):
     for_tokens = np.concatenate([of_note for _, of_note in wanted], axis=2).transpose(2, 0, 1, 3)
     assert weights.shape == for_tokens.shape == (17, layers, heads, 9)
     np.testing.assert_allclose(weights, for_tokens, atol=1e-5)
+
+
+@pytest.mark.parametrize("chains", [1, 3])
+def test_mentions_are_rare_before_training(chains):
+    module = network(layers=3, chains=chains, hidden_width=40)
+    weights = module(torch.randn(50, INPUT), whole(50)).unflatten(-1, (chains, -1)).softmax(-1)
+    assert weights.shape == (50, chains, 9)
+    assert (weights[..., 0] > 0.8).all() and (weights[..., 1:] < 0.05).all()
 
 
 def test_one_layer_is_a_gru_and_a_linear_map_to_tag_scores():
