@@ -51,7 +51,7 @@ def test_learns_through_a_transformer_and_round_trips(encoder, factory, config, 
         return bert.get_input_embeddings().weight.detach().clone().numpy()
 
     before = embeddings()
-    train(nlp, examples, steps=40, learn_rate=0.005)
+    train(nlp, examples, steps=80, learn_rate=0.005)
     assert not np.allclose(before, embeddings()), "the gradient must reach the encoder"
     assert nlp.evaluate(examples)["ents_f"] == 1.0
     nlp.to_disk(tmp_path)
