@@ -90,7 +90,7 @@ def measure_note(tokens: int) -> dict[str, Any]:
     import torch
 
     from spacy_clinical_ner.layers.crf import LinearChainCRF
-    from spacy_clinical_ner.layers.tag_scheme import TagScheme
+    from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 
     torch.manual_seed(0)
     scheme = TagScheme("BIO")

@@ -30,8 +30,8 @@ from tagger_corpus import Corpus, Parts, lay_out, make_vectors
 from thinc.api import Config
 
 from spacy_clinical_ner.errors import ClinicalNerError
-from spacy_clinical_ner.project.corpus import find_records, prepare
-from spacy_clinical_ner.project.train import uses_vectors
+from spacy_clinical_ner.project.layout import find_records, prepare
+from spacy_clinical_ner.training.workflow import uses_vectors
 
 WORK = BENCHMARKS / "work" / "papers"
 # Han characters have no prefixes and suffixes; other languages get the features of configs/maccrobat.cfg.

@@ -93,7 +93,7 @@ def compare(
     encoder: Path, corpus: Path, seeds: int, against: Optional[Path], max_steps: int, jobs: int
 ) -> Dict[str, Any]:
     """{"results": {system: [by seed]}, "differences": {what: [paired difference of the pre-trained one by seed]}}."""
-    from spacy_clinical_ner.project.train import encoder_overrides
+    from spacy_clinical_ner.training.workflow import encoder_overrides
 
     work = WORK / f"{CANTEMIST.name}-{fingerprint(corpus)}"
     parts = lay_out(CANTEMIST, corpus, work)

@@ -30,7 +30,7 @@ from tagger_corpus import MACCROBAT, lay_out
 
 from spacy_clinical_ner.annotation import annotate_notes, plan
 from spacy_clinical_ner.brat import read_folder, to_doc
-from spacy_clinical_ner.brat.corpus import create_brat_corpus
+from spacy_clinical_ner.brat.reader import create_brat_corpus
 from spacy_clinical_ner.evaluation import evaluate_folders
 from spacy_clinical_ner.pipelines import load_pipeline
 from spacy_clinical_ner.tokenization import blank_pipeline

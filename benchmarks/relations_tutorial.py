@@ -17,12 +17,12 @@ from thinc.api import Config, Model
 from thinc.types import Floats2d
 from torch import Tensor, nn
 
+from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim
 from spacy_clinical_ner.layers.pooling import range_mean
 from spacy_clinical_ner.layers.relation_network import RelationBatch
 from spacy_clinical_ner.layers.tagger_network import WindowBatch
 from spacy_clinical_ner.layers.window_encoder import WindowEncoder
-from spacy_clinical_ner.relations.architectures import RelationInput, forward, init
-from spacy_clinical_ner.torch_shim import LazyTorchShim
+from spacy_clinical_ner.relations.relation_architectures import RelationInput, forward, init
 
 MAX_DISTANCE = 100
 THRESHOLD = 0.5

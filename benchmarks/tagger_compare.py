@@ -67,7 +67,7 @@ def plan_spacy(corpus: Corpus, parts: Parts, work: Path, extra: Tuple[str, ...])
 
 def plan_ours(corpus: Corpus, parts: Parts, work: Path, vectors: Optional[Path], extra: Tuple[str, ...]) -> Plan:
     """`crf_ner` as the config in configs/ sets it up; word vectors are trained first if it wants some and has none."""
-    from spacy_clinical_ner.project.train import uses_vectors
+    from spacy_clinical_ner.training.workflow import uses_vectors
 
     base = work / "our-data"
     for part, folder in (("train", parts.train), ("dev", parts.dev)):

@@ -62,7 +62,7 @@ def lay_out(corpus: Corpus, folder: Path, work: Path) -> Parts:
 def split_by_hash(folder: Path, output: Path) -> Tuple[Path, Path]:
     """Copy a BRAT folder to output/train and output/dev, as the project's workflows split: (train, dev)."""
     from spacy_clinical_ner.brat import document_name, list_notes
-    from spacy_clinical_ner.project.corpus import Member, split_off
+    from spacy_clinical_ner.project.layout import Member, split_off
 
     members = [Member(path, document_name(path, folder)) for path in list_notes(folder)]
     dev, train = split_off(members, "dev")

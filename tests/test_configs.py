@@ -11,7 +11,7 @@ from spacy.schemas import ConfigSchemaTraining
 from spacy.training.initialize import init_nlp
 from spacy.util import load_config, registry, resolve_dot_names, set_dot_to_object, walk_dict
 
-from spacy_clinical_ner.ccks import import_records
+from spacy_clinical_ner.brat.ccks import import_records
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"

@@ -28,12 +28,12 @@ def calibrate(
     from tqdm import tqdm
     from wasabi import msg, row
 
-    from spacy_clinical_ner.brat.corpus import create_brat_corpus
+    from spacy_clinical_ner.brat.reader import create_brat_corpus
     from spacy_clinical_ner.errors import ClinicalNerError
     from spacy_clinical_ner.files import check_free, replacing
     from spacy_clinical_ner.pipelines import load_pipeline
     from spacy_clinical_ner.tagging.calibration import BINS, CalibrationSet, Reliability, plot_reliability
-    from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
+    from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 
     check_free(output, overwrite)
     nlp = load_pipeline(str(pipeline))

@@ -43,7 +43,7 @@ def distill(
     from spacy_clinical_ner.errors import InputError
     from spacy_clinical_ner.files import check_free, replacing
     from spacy_clinical_ner.pipelines import load_pipeline
-    from spacy_clinical_ner.pretraining.notes import read_notes, split_held_out
+    from spacy_clinical_ner.raw_notes.notes import read_notes, split_held_out
     from spacy_clinical_ner.tagging.distillation import (
         Agreement,
         Distillation,
@@ -94,7 +94,7 @@ def _student_config(config: Path, vectors: Optional[Path], steps: int) -> Config
     from spacy.util import load_config
 
     from spacy_clinical_ner.errors import InputError, one_line
-    from spacy_clinical_ner.project.train import uses_vectors
+    from spacy_clinical_ner.training.workflow import uses_vectors
 
     if not config.is_file():
         raise InputError(config, None, "no such config")

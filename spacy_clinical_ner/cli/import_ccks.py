@@ -28,7 +28,7 @@ def import_ccks(
     """
     from wasabi import msg
 
-    from spacy_clinical_ner.ccks import import_records
+    from spacy_clinical_ner.brat.ccks import import_records
 
     summary = import_records(inputs, output, progress=sys.stderr.isatty())
     rows = [(name, f"{count:,}") for name, count in summary.records.items()]

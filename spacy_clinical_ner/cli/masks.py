@@ -30,7 +30,7 @@ def masks(
     from spacy_clinical_ner.brat import read_document, to_doc
     from spacy_clinical_ner.brat.docs import without_relations
     from spacy_clinical_ner.errors import ClinicalNerError, InputError
-    from spacy_clinical_ner.joint.plot import EXAMPLE, EXAMPLE_HEAD, EXAMPLE_TAIL, plot_masks
+    from spacy_clinical_ner.joint.mask_plot import EXAMPLE, EXAMPLE_HEAD, EXAMPLE_TAIL, plot_masks
     from spacy_clinical_ner.tokenization import blank_pipeline
 
     if note is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 import typer
 
 if TYPE_CHECKING:
-    from spacy_clinical_ner.pretraining.settings import PretrainingSettings
+    from spacy_clinical_ner.raw_notes.settings import PretrainingSettings
 
 
 class SizeName(str, Enum):
@@ -69,7 +69,7 @@ def pretrain(
     Example: clinical-ner pretrain raw_notes encoder --size tiny --max-minutes 60 --lang es
     """
     from spacy_clinical_ner.errors import ClinicalNerError
-    from spacy_clinical_ner.pretraining.settings import PretrainingSettings
+    from spacy_clinical_ner.raw_notes.settings import PretrainingSettings
 
     if start is not None and (size is not None or vocab_size is not None):
         raise ClinicalNerError("--from has the size and the vocabulary of its encoder: leave out --size, --vocab-size")
@@ -106,7 +106,7 @@ def pretrain_and_report(sources: List[Path], output: Path, settings: Pretraining
     from tqdm import tqdm
     from wasabi import msg
 
-    from spacy_clinical_ner.pretraining.pretrain import pretrain as run
+    from spacy_clinical_ner.raw_notes.pretrain import pretrain as run
 
     def report(row: Dict[str, Any]) -> None:
         loss = "     -" if row["training_loss"] is None else f"{row['training_loss']:6.3f}"

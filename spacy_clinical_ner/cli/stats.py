@@ -65,7 +65,7 @@ def stats(
     from wasabi import msg
 
     from spacy_clinical_ner.brat import Policy, list_notes, read_folder
-    from spacy_clinical_ner.evaluation.corpus import corpus_report
+    from spacy_clinical_ner.evaluation.statistics import corpus_report
     from spacy_clinical_ner.evaluation.tables import print_corpus
     from spacy_clinical_ner.files import replacing
     from spacy_clinical_ner.pipelines import pipeline_or_blank

@@ -39,7 +39,7 @@ def vectors(
     """
     from wasabi import msg
 
-    from spacy_clinical_ner.training.vectors import FloretSettings, train_vectors
+    from spacy_clinical_ner.raw_notes.vectors import FloretSettings, train_vectors
 
     settings = FloretSettings(dim=dim, epochs=epochs, min_count=min_count, buckets=buckets, threads=threads, seed=seed)
     folders = [raw_dir, *(also or [])]

@@ -13,10 +13,10 @@ from spacy.util import filter_spans
 from thinc.api import Model, xp2torch
 from thinc.types import Floats2d
 
-from spacy_clinical_ner.joint.architectures import network
+from spacy_clinical_ner.bridge.torch_shim import as_floats2d, torch_shim
+from spacy_clinical_ner.joint.joint_architectures import network
 from spacy_clinical_ner.layers.joint_network import SCHEME
 from spacy_clinical_ner.tagging.decoding import Mention, find_mentions, tagging_loss
-from spacy_clinical_ner.torch_shim import as_floats2d, torch_shim
 
 
 def find_entities(

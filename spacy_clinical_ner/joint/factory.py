@@ -5,8 +5,8 @@ from typing import Callable, List, Optional
 from spacy.language import Language
 from thinc.api import Config, Model
 
-from spacy_clinical_ner.joint.architectures import JointInput, JointOutput
-from spacy_clinical_ner.joint.component import JointExtractor
+from spacy_clinical_ner.joint.joint_architectures import JointInput, JointOutput
+from spacy_clinical_ner.joint.joint_component import JointExtractor
 from spacy_clinical_ner.relations.candidates import CandidatePairs
 
 DEFAULT_CONFIG = """

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from spacy.tokens import Doc
 
+from spacy_clinical_ner.joint.pair_windows import Ints, PieceWindow, extent, piece_edges, plan_pairs, plan_windows
 from spacy_clinical_ner.joint.pairs import PairGroup, doc_pieces
-from spacy_clinical_ner.joint.windows import Ints, PieceWindow, extent, piece_edges, plan_pairs, plan_windows
 from spacy_clinical_ner.layers.focused_attention import PairBatch
 from spacy_clinical_ner.layers.joint_network import PieceBatch
 from spacy_clinical_ner.layers.word_pieces import WordPieces
-from spacy_clinical_ner.tagging.windows import batch_by_length, sentence_ends
+from spacy_clinical_ner.windows.planning import batch_by_length, sentence_ends
 
 
 class Sizes(NamedTuple):

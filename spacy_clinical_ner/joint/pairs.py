@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 
-from spacy_clinical_ner.joint.windows import extent, fits, piece_edges
+from spacy_clinical_ner.joint.pair_windows import extent, fits, piece_edges
 from spacy_clinical_ner.layers.word_pieces import WordPieces
 from spacy_clinical_ner.relations.candidates import CandidatePairs
 from spacy_clinical_ner.relations.mentions import Ints, Mentions, Pairs

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from spacy_clinical_ner.layers.crf import LinearChainCRF
-from spacy_clinical_ner.layers.decoders import CrfDecoder
+from spacy_clinical_ner.layers.crf.decoders import CrfDecoder
+from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.focused_attention import FocusedEncoder, PairBatch, check_mask
-from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.word_pieces import WordPieces
 
 SCHEME = TagScheme("BIOES")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spacy_clinical_ner.layers.attention import attention_weights, merge_heads, scaled_scores, split_heads
-from spacy_clinical_ner.layers.decoders import Decoder
+from spacy_clinical_ner.layers.crf.decoders import Decoder
 from spacy_clinical_ner.layers.encoders import BiGRU, LockedDropout
 from spacy_clinical_ner.layers.tagger_network import WindowBatch, WindowTagger, over_windows
 

@@ -7,7 +7,7 @@ from typing import Callable, NamedTuple, Optional, cast
 import torch
 from torch import Tensor, nn
 
-from spacy_clinical_ner.layers.decoders import Decoder
+from spacy_clinical_ner.layers.crf.decoders import Decoder
 from spacy_clinical_ner.layers.encoders import EncoderBuilder, LockedDropout
 
 

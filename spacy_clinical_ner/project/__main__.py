@@ -33,7 +33,7 @@ def corpus(
     """Copy a corpus to where the workflow reads it, splitting off the parts that it lacks."""
     from wasabi import msg
 
-    from spacy_clinical_ner.project.corpus import prepare
+    from spacy_clinical_ner.project.layout import prepare
 
     source, is_sample = choose_source(name, given, assets, sample)
     prepared = prepare(
@@ -72,7 +72,7 @@ def train(
     """Run spacy train on a prepared corpus, with settings of their own for small ones."""
     from wasabi import msg
 
-    from spacy_clinical_ner.project.train import encoder_overrides, is_small, parse_overrides, train_pipeline
+    from spacy_clinical_ner.training.workflow import encoder_overrides, is_small, parse_overrides, train_pipeline
 
     overrides = encoder_overrides(encoder) if encoder is not None else {}
     if is_small(corpus_dir / "train", small_below):
@@ -102,8 +102,8 @@ def pretrain(
     import torch
 
     from spacy_clinical_ner.cli.pretrain import SizeName, pretrain_and_report
-    from spacy_clinical_ner.pretraining.settings import PretrainingSettings
-    from spacy_clinical_ner.project.train import is_small
+    from spacy_clinical_ner.raw_notes.settings import PretrainingSettings
+    from spacy_clinical_ner.training.workflow import is_small
 
     if size not in list(SizeName):
         raise ClinicalNerError(f"no size '{size}'; use {', '.join(SizeName)}")
@@ -177,7 +177,7 @@ def smoke(
     from wasabi import msg
 
     from spacy_clinical_ner.pipelines import load_pipeline
-    from spacy_clinical_ner.project.corpus import PreparedCorpus
+    from spacy_clinical_ner.project.layout import PreparedCorpus
     from spacy_clinical_ner.project.smoke import find_entities, find_relations
 
     if given_entities:

@@ -14,7 +14,7 @@ from spacy.util import load_model_from_path
 from spacy_clinical_ner import __version__
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.files import replacing
-from spacy_clinical_ner.project.corpus import PreparedCorpus
+from spacy_clinical_ner.project.layout import PreparedCorpus
 
 PathLike = Union[str, Path]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 
-from spacy_clinical_ner.tagging.windows import sentence_ends
+from spacy_clinical_ner.windows.planning import sentence_ends
 
 Ints = NDArray[np.int64]
 MentionKey = Tuple[int, int, str]  # first token, token behind the last, label

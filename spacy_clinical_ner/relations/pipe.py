@@ -9,9 +9,9 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from spacy_clinical_ner.brat.configuration import RelationType
-from spacy_clinical_ner.labelled_pipe import LabelledPipe
+from spacy_clinical_ner.bridge.labelled_pipe import LabelledPipe
+from spacy_clinical_ner.relations.candidate_ceiling import Ceiling, held_out_ceiling
 from spacy_clinical_ner.relations.candidates import CandidatePairs
-from spacy_clinical_ner.relations.ceiling import Ceiling, held_out_ceiling
 from spacy_clinical_ner.relations.gold import Gold, gold_on_predicted
 from spacy_clinical_ner.relations.mentions import Mentions, get_spans
 from spacy_clinical_ner.relations.schema import TypePairSchema

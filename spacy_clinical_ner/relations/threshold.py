@@ -21,8 +21,8 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import registry
 
-from spacy_clinical_ner.relations.decoding import ScoredPairs
 from spacy_clinical_ner.relations.gold import gold_on_predicted, targets
+from spacy_clinical_ner.relations.pair_decoding import ScoredPairs
 
 
 @runtime_checkable

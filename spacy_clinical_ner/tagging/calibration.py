@@ -20,7 +20,7 @@ from thinc.types import Floats2d
 
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.files import replacing
-from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
+from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 
 BINS = 15
 _LOWEST, _HIGHEST = 0.05, 20.0

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spacy_clinical_ner.layers.decoders import Decoder
-from spacy_clinical_ner.layers.tag_scheme import TagScheme
-from spacy_clinical_ner.tagging.batches import alike, pad_chains
+from spacy_clinical_ner.layers.crf.decoders import Decoder
+from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
+from spacy_clinical_ner.windows.batches import alike, pad_chains
 
 
 class Mention(NamedTuple):

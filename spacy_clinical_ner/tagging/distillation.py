@@ -15,14 +15,14 @@ from spacy.util import fix_random_seed, load_model_from_config, registry
 from thinc.api import Config, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
+from spacy_clinical_ner.bridge.labelled_pipe import listens
+from spacy_clinical_ner.bridge.torch_shim import as_floats2d
 from spacy_clinical_ner.errors import ClinicalNerError
-from spacy_clinical_ner.labelled_pipe import listens
 from spacy_clinical_ner.layers.crf import LinearChainCRF
-from spacy_clinical_ner.layers.crf_distillation import crf_divergence
-from spacy_clinical_ner.tagging.batches import alike, batch_docs, pad_chains
-from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
+from spacy_clinical_ner.layers.crf.divergence import crf_divergence
 from spacy_clinical_ner.tagging.pool import decoder
-from spacy_clinical_ner.torch_shim import as_floats2d
+from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
+from spacy_clinical_ner.windows.batches import alike, batch_docs, pad_chains
 
 NamedText = Tuple[str, str]
 

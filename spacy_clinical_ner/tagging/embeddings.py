@@ -12,9 +12,9 @@ from spacy.util import registry
 from thinc.api import Model, xp2torch
 from thinc.types import Floats2d, Ints1d
 
+from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, torch_shim
 from spacy_clinical_ner.layers import char_cnn
 from spacy_clinical_ner.tagging.word_cache import WordCache
-from spacy_clinical_ner.torch_shim import LazyTorchShim, as_floats2d, torch_shim
 
 _CHARACTER_ROWS = 1024
 

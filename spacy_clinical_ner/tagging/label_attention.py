@@ -11,9 +11,9 @@ from thinc.api import Config, Model
 from thinc.types import Floats2d
 
 from spacy_clinical_ner import extensions
-from spacy_clinical_ner.tagging.architectures import label_attention
-from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
 from spacy_clinical_ner.tagging.decoding import Mention
+from spacy_clinical_ner.tagging.tagger_architectures import label_attention
+from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 from spacy_clinical_ner.tagging.views import View
 
 DEFAULT_MODEL = """

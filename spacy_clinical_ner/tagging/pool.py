@@ -18,10 +18,10 @@ from spacy.util import registry
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from spacy_clinical_ner.labelled_pipe import listens
+from spacy_clinical_ner.bridge.labelled_pipe import listens
 from spacy_clinical_ner.layers.crf import LinearChainCRF
-from spacy_clinical_ner.layers.decoders import CrfDecoder, Decoder
-from spacy_clinical_ner.tagging.architectures import network, set_labels
+from spacy_clinical_ner.layers.crf.decoders import CrfDecoder, Decoder
+from spacy_clinical_ner.tagging.tagger_architectures import network, set_labels
 
 POOL = "crf_pool"
 

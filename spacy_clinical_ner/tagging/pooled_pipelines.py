@@ -8,12 +8,12 @@ from spacy.language import Language
 from spacy.pipeline.tok2vec import Tok2Vec
 from spacy.vectors import Vectors
 
+from spacy_clinical_ner.bridge.labelled_pipe import find_listeners
 from spacy_clinical_ner.errors import ClinicalNerError
-from spacy_clinical_ner.labelled_pipe import find_listeners
-from spacy_clinical_ner.tagging.architectures import set_labels
-from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
 from spacy_clinical_ner.tagging.distillation import find_tagger
 from spacy_clinical_ner.tagging.pool import decoder
+from spacy_clinical_ner.tagging.tagger_architectures import set_labels
+from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 
 
 def pool_pipelines(

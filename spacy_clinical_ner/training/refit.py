@@ -16,7 +16,7 @@ from spacy.training.loop import train
 from thinc.api import Config
 
 from spacy_clinical_ner.brat import list_notes
-from spacy_clinical_ner.brat.corpus import open_docbin
+from spacy_clinical_ner.brat.reader import open_docbin
 from spacy_clinical_ner.errors import ClinicalNerError, InputError, one_line
 from spacy_clinical_ner.pipelines import load_pipeline
 

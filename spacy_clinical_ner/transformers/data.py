@@ -19,8 +19,8 @@ from thinc.types import Ints1d, Ragged
 from torch import Tensor
 from transformers.file_utils import ModelOutput
 
+from spacy_clinical_ner.transformers.piece_windows import PieceWindow
 from spacy_clinical_ner.transformers.pieces import NotePieces
-from spacy_clinical_ner.transformers.windows import PieceWindow
 
 
 @dataclass

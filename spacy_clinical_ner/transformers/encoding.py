@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spacy_clinical_ner.memory import without_onednn
-from spacy_clinical_ner.precision import mixed_precision
+from spacy_clinical_ner.bridge.memory import without_onednn
+from spacy_clinical_ner.bridge.precision import mixed_precision
 
 logger = logging.getLogger(__name__)
 

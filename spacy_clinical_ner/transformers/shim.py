@@ -14,11 +14,11 @@ from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from spacy_clinical_ner.bridge.memory import give_back_memory
+from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim
 from spacy_clinical_ner.errors import ClinicalNerError, one_line
-from spacy_clinical_ner.memory import give_back_memory
-from spacy_clinical_ner.torch_shim import LazyTorchShim
 from spacy_clinical_ner.transformers.encoding import WindowEncoder
-from spacy_clinical_ner.transformers.windows import SpecialPieces, special_pieces
+from spacy_clinical_ner.transformers.piece_windows import SpecialPieces, special_pieces
 
 UPDATES_TO_TRIM = 20  # after so many, freed memory goes back to the system
 

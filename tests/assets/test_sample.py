@@ -14,7 +14,7 @@ from typing import Dict, Iterator, List, Tuple
 import pytest
 
 from spacy_clinical_ner.brat import BratDocument, Entity, read_document, read_folder
-from spacy_clinical_ner.ccks import read_records
+from spacy_clinical_ner.brat.ccks import read_records
 from spacy_clinical_ner.tokenization import blank_pipeline
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"

@@ -9,7 +9,7 @@ from thinc.api import Config
 
 from spacy_clinical_ner.cli.distill import _student_config
 from tests.cli.commands import run_command
-from tests.pretraining.corpora import write_notes
+from tests.raw_notes.corpora import write_notes
 from tests.tagging.pipelines import ents, make_docs
 from tests.tagging.test_distillation import NOTES, make_teacher, student_config
 

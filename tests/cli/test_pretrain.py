@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForMaskedLM
 
-from spacy_clinical_ner.pretraining import training
-from spacy_clinical_ner.pretraining.settings import SIZES
+from spacy_clinical_ner.raw_notes import training
+from spacy_clinical_ner.raw_notes.settings import SIZES
 from tests.cli.commands import run_command
-from tests.pretraining.corpora import TINIEST, make_notes, write_notes
+from tests.raw_notes.corpora import TINIEST, make_notes, write_notes
 
 QUICK = ["--max-steps", "4", "--no-plots"]
 
@@ -105,7 +105,7 @@ def test_bad_input_is_one_line_and_status_2(
 def test_unfinished_run_with_other_settings(
     notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from spacy_clinical_ner.pretraining.checkpoint import CheckpointFolder
+    from spacy_clinical_ner.raw_notes.checkpoint import CheckpointFolder
 
     CheckpointFolder(tmp_path / "encoder").write({"seed": 3}, {})
     assert run(monkeypatch, notes, tmp_path / "encoder", *QUICK) == 2

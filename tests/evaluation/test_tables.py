@@ -6,7 +6,7 @@ from wasabi import Printer
 
 from spacy_clinical_ner.brat import parse_standoff
 from spacy_clinical_ner.evaluation import evaluate
-from spacy_clinical_ner.evaluation.corpus import corpus_report
+from spacy_clinical_ner.evaluation.statistics import corpus_report
 from spacy_clinical_ner.evaluation.tables import print_corpus, print_metrics
 from spacy_clinical_ner.tokenization import blank_pipeline
 

@@ -8,7 +8,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.util import registry
 
 from spacy_clinical_ner.annotation import given_mentions
-from spacy_clinical_ner.joint.architectures import network
+from spacy_clinical_ner.joint.joint_architectures import network
 from spacy_clinical_ner.layers.focused_attention import MASKS
 from spacy_clinical_ner.relations.candidates import CandidatePairs
 from spacy_clinical_ner.relations.threshold import best_threshold

@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 import torch
 
-from spacy_clinical_ner.joint.plot import mask_matrices
+from spacy_clinical_ner.joint.mask_plot import mask_matrices
 from tests.cli.commands import run_command
 from tests.joint import ROOT
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_clinical_ner.layers.decoders import make_decoder
+from spacy_clinical_ner.layers.crf.decoders import make_decoder
+from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.label_attention import LabelAttentionNetwork
-from spacy_clinical_ner.layers.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.tagger_network import WindowBatch
 
 INPUT = 7

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spacy_clinical_ner.project import __main__ as project
-from spacy_clinical_ner.project.corpus import PreparedCorpus
+from spacy_clinical_ner.project.layout import PreparedCorpus
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -94,8 +94,8 @@ def test_other_folders_are_not_cleared(tmp_path: Path, monkeypatch, capsys) -> N
 def test_encoder_is_trained_on_the_raw_notes_of_the_corpus_and_on_those_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    from spacy_clinical_ner.pretraining.settings import SIZES
-    from tests.pretraining.corpora import TINIEST, make_notes, write_notes
+    from spacy_clinical_ner.raw_notes.settings import SIZES
+    from tests.raw_notes.corpora import TINIEST, make_notes, write_notes
 
     pytest.importorskip("matplotlib")
     monkeypatch.setitem(SIZES, "tiny", TINIEST)
@@ -121,7 +121,7 @@ def test_settings_for_a_small_corpus_win_over_those_for_a_small_encoder(
     (places / "encoder" / "config.json").write_text('{"max_position_embeddings": 128, "hidden_size": 256}')
     given: dict = {}
     monkeypatch.setattr(
-        "spacy_clinical_ner.project.train.train_pipeline",
+        "spacy_clinical_ner.training.workflow.train_pipeline",
         lambda config, data, output, overrides, **settings: given.update(overrides),
     )
     options = ["--encoder", "encoder", "--small-below", below, "--for-small", "training.batcher.size=400", "--seed", 3]

@@ -15,7 +15,7 @@ from spacy_clinical_ner import __version__
 from spacy_clinical_ner.brat import BratDocument, Entity
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.evaluation.scoring import evaluate
-from spacy_clinical_ner.project.corpus import PreparedCorpus
+from spacy_clinical_ner.project.layout import PreparedCorpus
 from spacy_clinical_ner.project.package import build_wheel, describe, forget_words
 from spacy_clinical_ner.tokenization import blank_pipeline
 

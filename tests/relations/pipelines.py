@@ -10,7 +10,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.util import fix_random_seed
 
-from spacy_clinical_ner.brat.corpus import copy_mentions, same_tokens
+from spacy_clinical_ner.brat.reader import copy_mentions, same_tokens
 from spacy_clinical_ner.extensions import Relation
 from spacy_clinical_ner.tokenization import blank_pipeline
 from tests.tagging.pipelines import EMBED, train

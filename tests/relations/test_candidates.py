@@ -7,6 +7,7 @@ from spacy.tokens import Doc, Span
 from spacy.util import registry
 
 from spacy_clinical_ner.errors import InputError
+from spacy_clinical_ner.relations.candidate_ceiling import Ceiling, held_out_ceiling
 from spacy_clinical_ner.relations.candidates import (
     CandidatePairs,
     make_candidate_pairs,
@@ -15,7 +16,6 @@ from spacy_clinical_ner.relations.candidates import (
     make_token_distance,
     make_type_pairs,
 )
-from spacy_clinical_ner.relations.ceiling import Ceiling, held_out_ceiling
 from spacy_clinical_ner.relations.gold import Gold, targets
 from spacy_clinical_ner.relations.mentions import Mentions, mention_key
 from spacy_clinical_ner.relations.schema import TypePairSchema

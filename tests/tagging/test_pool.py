@@ -14,13 +14,13 @@ from spacy.language import Language
 
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.layers.crf import LinearChainCRF
-from spacy_clinical_ner.layers.tag_scheme import TagScheme
-from spacy_clinical_ner.tagging.architectures import network
-from spacy_clinical_ner.tagging.component import CrfEntityRecognizer
+from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 from spacy_clinical_ner.tagging.pool import decoder, pooled_crf
 from spacy_clinical_ner.tagging.pooled_pipelines import pool_pipelines
+from spacy_clinical_ner.tagging.tagger_architectures import network
+from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 from tests.cli.commands import run_command
-from tests.layers.enumeration import enumerate_paths
+from tests.layers.crf.enumeration import enumerate_paths
 from tests.tagging.pipelines import (
     crf_pipeline,
     ents,

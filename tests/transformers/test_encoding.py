@@ -12,11 +12,11 @@ import pytest
 import torch
 from thinc.api import Optimizer
 
-from spacy_clinical_ner import memory, precision
+from spacy_clinical_ner.bridge import memory, precision
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.transformers import encoding, shim
-from spacy_clinical_ner.transformers.architectures import encoder_shim
 from spacy_clinical_ner.transformers.encoding import FramedWindow, WindowEncoder, group_by_length, is_out_of_memory
+from spacy_clinical_ner.transformers.transformer_architectures import encoder_shim
 from tests.transformers.encoders import make_encoder, trained_tokenizer, trf_pipeline
 
 WIDTH = 16

@@ -16,7 +16,7 @@ from thinc.api import Adam
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.tagging.pooled_pipelines import pool_pipelines
 from spacy_clinical_ner.tokenization import blank_pipeline
-from spacy_clinical_ner.transformers.architectures import encoder_shim
+from spacy_clinical_ner.transformers.transformer_architectures import encoder_shim
 from tests.tagging.pipelines import (
     crf_pipeline,
     ents,

@@ -1,0 +1,71 @@
+"""How far one linear-chain CRF is from another over the same sequences, as a loss for the first.
+
+Structural knowledge distillation (Wang et al. 2021, "Structural knowledge distillation: tractably distilling
+information for structured predictor"), where both factor into tags and pairs of neighbouring tags.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spacy_clinical_ner.layers.crf import LinearChainCRF
+from spacy_clinical_ner.layers.crf.likelihood import LogLikelihood
+from spacy_clinical_ner.layers.crf.messages import compute_messages
+
+
+def crf_divergence(
+    student: LinearChainCRF,
+    student_emissions: Tensor,
+    teacher: LinearChainCRF,
+    teacher_emissions: Tensor,
+    mask: Tensor,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Kullback-Leibler divergence KL(teacher || student) of the distributions over whole taggings: a scalar in nats.
+
+    Both are softened: all scores are divided by `temperature` (Hinton et al. 2015). The sum runs over the sequences; it
+    is exact, by forward-backward passes, and differentiable with respect to the student's emissions and transitions.
+    emissions: (sequences, length, tags) of CRFs with batch_first and the same constraints, which must allow tag 0 from
+    beginning to end. mask: (sequences, length) bool, True for tokens, the first positions of each sequence.
+    Raises ValueError for CRFs with different numbers of tags, and for a temperature that is not above 0.
+    """
+    if student.num_tags != teacher.num_tags:
+        raise ValueError(f"the student has {student.num_tags} tags, the teacher {teacher.num_tags}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    with torch.no_grad():
+        # In float64: the entropy is a small difference of sums as large as the note is long.
+        target = teacher._scores(teacher_emissions, mask).to(torch.float64).tempered(temperature)
+        messages = compute_messages(target)
+        at, pairs = messages.expectations(target, torch.ones_like(target.emissions[0, :, 0]))
+        last = at[target.lengths - 1, torch.arange(at.shape[1], device=at.device)]
+        counts = (at, at[0].sum(0), last.sum(0), pairs)
+        scores = (target.emissions, target.start, target.end, target.transitions)
+        self_score = _expected(counts, scores, target.mask)
+        negative_entropy = self_score - messages.log_partition.sum()
+    emissions = student_emissions.transpose(0, 1).masked_fill(~mask.t().unsqueeze(2), 0.0)
+    parameters = (student.start_transitions, student.end_transitions, student.transitions)
+    own = tuple(x.double() / temperature for x in (emissions, *parameters))
+    # The log-partition is what is left of the likelihood of any legal tagging: of tag 0 all along.
+    tags = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
+    likelihood = _tempered_likelihood(student, student_emissions, tags, mask, temperature)
+    lengths = mask.sum(1)
+    path = own[0][..., 0].sum() + len(lengths) * (own[1][0] + own[2][0]) + (lengths - 1).sum() * own[3][0, 0]
+    return negative_entropy - (_expected(counts, own, target.mask) - path + likelihood)
+
+
+def _expected(counts: tuple, scores: tuple, mask: Tensor) -> Tensor:
+    """Expected score of a tagging: what is never expected counts nothing, whatever its score."""
+    total = torch.zeros((), dtype=torch.float64, device=mask.device)
+    for count, score in zip(counts, scores):
+        total = total + (count * score.double().masked_fill(count == 0, 0.0)).sum()
+    return total
+
+
+def _tempered_likelihood(
+    crf: LinearChainCRF, emissions: Tensor, tags: Tensor, mask: Tensor, temperature: float
+) -> Tensor:
+    scores = crf._scores(emissions, mask, tags).to(torch.float64).tempered(temperature)
+    needed = torch.is_grad_enabled() and any(x.requires_grad for x in scores[:4])
+    return LogLikelihood.apply(needed, *scores, tags.t()).sum()

@@ -1,0 +1,213 @@
+"""Registered models for relations: any spaCy tok2vec, an optional torch encoder over windows, and scores of pairs."""
+
+from functools import partial
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from spacy.tokens import Doc
+from spacy.util import registry
+from thinc.api import Model, get_width, xp2torch
+from thinc.types import Floats2d
+from torch import nn
+
+from spacy_clinical_ner.bridge.labelled_pipe import listens
+from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, torch_shim
+from spacy_clinical_ner.layers.relation_network import RelationBatch, RelationEnsemble, RelationNetwork
+from spacy_clinical_ner.relations.features import FEATURES
+from spacy_clinical_ner.relations.mentions import Ints, Mentions, Pairs
+from spacy_clinical_ner.windows.batches import window_batches
+
+
+class PairGroup(NamedTuple):
+    """Pairs among one set of mentions of a Doc.
+
+    doc: the Doc's place in the batch. types: (mentions,) entity types as the model counts them, from 1; 0 is unknown.
+    features: what `pair_features` gave for these pairs, among all candidates.
+    """
+
+    doc: int
+    mentions: Mentions
+    types: Ints
+    pairs: Pairs
+    features: Ints
+
+
+class RelationInput(NamedTuple):
+    """A batch: its Docs, all of which the tok2vec sees, and groups of pairs (none, one or more for each Doc)."""
+
+    docs: List[Doc]
+    groups: List[PairGroup]
+
+    @property
+    def pairs(self) -> int:
+        return sum(len(group.pairs.head) for group in self.groups)
+
+
+@registry.architectures("spacy-clinical-ner.RelationClassifier.v1")
+def RelationClassifier(
+    tok2vec: Model[List[Doc], List[Floats2d]],
+    encoder: Optional[Callable[[int], nn.Module]] = None,
+    hidden_width: int = 128,
+    type_width: int = 32,
+    feature_width: int = 16,
+    markers: bool = True,
+    mention_width: int = 64,
+    competition: bool = True,
+    context_tokens: int = 4,
+    window: int = 128,
+    context: int = 16,
+    max_batch_tokens: int = 8192,
+    max_pairs: int = 50000,
+    dropout: float = 0.3,
+    members: int = 1,
+    share_tok2vec: bool = False,
+) -> Model[RelationInput, Floats2d]:
+    """Scores of relation labels for candidate pairs of mentions.
+
+    tok2vec: any model from Docs to one vector a token (own Tok2Vec, a Tok2VecListener, a TransformerListener).
+    encoder: builder of a contextual encoder (`spacy-clinical-ner.BiLSTM.v1`, ...) behind it, or none.
+    hidden_width: width of mentions and pairs. type_width, feature_width: of embedded entity types and pair features.
+    markers: tell the encoder where mentions begin and end, and of which type they are.
+    mention_width: width of each direction of a BiLSTM over the sequence of mentions, 0 for none.
+    competition: let pairs that share a head or a tail know of each other's scores.
+    context_tokens: tokens left and right of a pair that are pooled, beside those between.
+    window, context: tokens in a window's core of the encoder, and tokens read on both sides of it.
+    max_batch_tokens, max_pairs: seen at once; they bound memory and change no result.
+    dropout: on token vectors, mentions and pairs.
+    members: networks that are trained side by side from different weights, each over a tok2vec of its own; the
+        component averages their probabilities. Time and size grow with them.
+    share_tok2vec: all members read the same tok2vec, as they must if it listens to another component.
+
+    The component that owns the model sets the numbers of types and outputs by `set_sizes` before initialize. Output:
+    one array (pairs, members * outputs), the pairs in the order of the groups.
+    """
+    settings = {
+        "hidden_width": hidden_width,
+        "type_width": type_width,
+        "feature_width": feature_width,
+        "markers": markers,
+        "mention_width": mention_width,
+        "competition": competition,
+        "context": context_tokens,
+        "dropout": dropout,
+        "max_pairs": max_pairs,
+    }
+    if min(window, max_pairs, members) < 1 or context < 0 or context_tokens < 0:
+        raise ValueError("window, max_pairs and members are at least 1, context and context_tokens at least 0")
+    if members > 1 and not share_tok2vec and listens(tok2vec):
+        raise ValueError(
+            "members cannot each have a tok2vec that listens to another component: set share_tok2vec = true"
+        )
+    return Model(
+        "relation_classifier",
+        forward,
+        init=init,
+        layers=[tok2vec] if share_tok2vec else [tok2vec, *(tok2vec.copy() for _ in range(members - 1))],
+        refs={"tok2vec": tok2vec},
+        shims=[LazyTorchShim(partial(build_network, encoder=encoder, members=members, settings=settings))],
+        attrs={
+            "window": window,
+            "context": context,
+            "max_batch_tokens": max_batch_tokens,
+            "members": members,
+            "types": 0,
+            "outputs": 0,
+        },
+    )
+
+
+def build_network(
+    input_width: int,
+    types: int,
+    outputs: int,
+    encoder: Optional[Callable[[int], nn.Module]],
+    members: int,
+    settings: Dict[str, Any],
+) -> RelationEnsemble:
+    def make() -> RelationNetwork:
+        return RelationNetwork(input_width, types, outputs, encoder, list(FEATURES.values()), **settings)
+
+    return RelationEnsemble(members, make)
+
+
+def set_sizes(model: Model, types: int, outputs: int) -> None:
+    """Tell the model, before initialize, how many entity types there are and how many scores a pair has."""
+    model.attrs["types"] = types
+    model.attrs["outputs"] = outputs
+
+
+def init(model: Model, X: Optional[RelationInput] = None, Y: Optional[Floats2d] = None) -> None:
+    docs = X.docs if X is not None else None
+    tok2vec = model.get_ref("tok2vec")
+    for layer in model.layers:
+        layer.initialize(X=docs)
+    width = tok2vec.maybe_get_dim("nO")
+    if width is None:
+        if not docs:
+            raise ValueError("the tok2vec does not know its width: initialize it with example Docs")
+        width = get_width(tok2vec.predict(docs))
+    torch_shim(model).build(input_width=width, types=model.attrs["types"], outputs=model.attrs["outputs"])
+
+
+def forward(
+    model: Model[RelationInput, Floats2d], X: RelationInput, is_train: bool
+) -> Tuple[Floats2d, Callable[[Floats2d], RelationInput]]:
+    ops = model.ops
+    layers = [layer(X.docs, is_train) for layer in model.layers]
+    shim = torch_shim(model)
+    module = shim.module
+    module.train(is_train)
+    lengths = [len(doc) for doc in X.docs]
+    with torch.set_grad_enabled(is_train):
+        inputs = [xp2torch(ops.flatten(Y), requires_grad=is_train, device=shim.device) for Y, _ in layers]
+        if X.pairs:
+            settings = {name: model.attrs[name] for name in ("window", "context", "max_batch_tokens")}
+            windows = window_batches([X.docs[group.doc] for group in X.groups], shim.device, **settings)
+            scores = module(inputs, lay_out(X, lengths, shim.device), windows)
+        else:
+            scores = inputs[0].new_zeros((0, model.attrs["members"] * model.attrs["outputs"]))
+
+    def backprop(d_scores: Floats2d) -> RelationInput:
+        if X.pairs:
+            scores.backward(xp2torch(d_scores, device=shim.device))
+        for vectors, (_, backprop_vectors) in zip(inputs, layers):
+            gradient = torch.zeros_like(vectors) if vectors.grad is None else vectors.grad
+            if len(gradient):
+                backprop_vectors(ops.unflatten(as_floats2d(model, gradient), ops.asarray1i(lengths)))
+        return X
+
+    return as_floats2d(model, scores), backprop
+
+
+def lay_out(X: RelationInput, lengths: Sequence[int], device: torch.device) -> RelationBatch:
+    """The groups of a batch as rows into its flat tokens: each group has the tokens of its Doc for itself."""
+    doc_starts = np.concatenate([[0], np.cumsum(lengths)])
+    rows, edges, starts, ends, types, heads, tails, features = ([] for _ in range(8))
+    token = mention = 0
+    for doc, mentions, type_ids, pairs, values in X.groups:
+        size, count = lengths[doc], len(mentions)
+        rows.append(np.arange(doc_starts[doc], doc_starts[doc] + size))
+        edges.append(np.broadcast_to(np.array([token, token + size]), (count, 2)))
+        starts.append(mentions.start + token)
+        ends.append(mentions.end + token)
+        types.append(type_ids)
+        heads.append(pairs.head + mention)
+        tails.append(pairs.tail + mention)
+        features.append(values)
+        token, mention = token + size, mention + count
+
+    def joined(arrays: List[Ints]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate(arrays)).to(device)
+
+    return RelationBatch(
+        joined(rows),
+        joined(edges),
+        joined(starts),
+        joined(ends),
+        joined(types),
+        [len(group.mentions) for group in X.groups],
+        joined(heads),
+        joined(tails),
+        joined(features),
+    )
