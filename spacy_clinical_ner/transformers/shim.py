@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import srsly
 import torch
@@ -18,6 +18,7 @@ from spacy_clinical_ner.bridge.memory import give_back_memory
 from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim
 from spacy_clinical_ner.errors import ClinicalNerError, one_line
 from spacy_clinical_ner.transformers.encoding import WindowEncoder
+from spacy_clinical_ner.transformers.frozen_layers import FrozenLayers, WindowFile
 from spacy_clinical_ner.transformers.piece_windows import SpecialPieces, special_pieces
 
 UPDATES_TO_TRIM = 20  # after so many, freed memory goes back to the system
@@ -33,6 +34,7 @@ class EncoderSettings(NamedTuple):
     layer_decay: float = 1.0
     freeze_embeddings: bool = False
     freeze_layers: int = 0
+    frozen_cache_gb: float = 0.0
 
 
 class EncoderShim(LazyTorchShim):
@@ -66,8 +68,17 @@ class EncoderShim(LazyTorchShim):
                 settings.max_batch_pieces,
                 settings.recompute,
                 settings.mixed_precision,
+                self._frozen(),
             )
         return self._encoder
+
+    def _frozen(self) -> Optional[FrozenLayers]:
+        """The layers whose output is kept in training: frozen ones above frozen embeddings."""
+        settings = self.settings
+        if not (settings.freeze_embeddings and settings.freeze_layers and settings.frozen_cache_gb):
+            return None
+        kept = WindowFile(int(settings.frozen_cache_gb * 2**30))
+        return FrozenLayers(_layers(self.module), settings.freeze_layers, kept)
 
     @property
     def room(self) -> Optional[int]:
@@ -183,22 +194,31 @@ def _positions(module: Any) -> Optional[int]:
     return count if unused is None else count - unused - 1
 
 
+def _layers(module: Any) -> List[nn.Module]:
+    """The layers of an encoder, from the first on; none if they cannot be told apart."""
+    return _layer_list(module)[1]
+
+
+def _layer_list(module: Any) -> Tuple[str, List[nn.Module]]:
+    """Name and members of the list of layers; none for ALBERT, whose layers share their weights."""
+    if getattr(module.config, "num_hidden_groups", None) is not None:
+        return "", []
+    wanted = getattr(module.config, "num_hidden_layers", None)
+    for name, each in module.named_modules():
+        if isinstance(each, nn.ModuleList) and len(each) == wanted and not name.startswith("embeddings"):
+            return name, list(each)
+    return "", []
+
+
 def _depths(module: Any) -> tuple[Dict[str, int], Optional[int]]:
     """Depth of each parameter (0 for embeddings, 1 for the first layer, ...) and the number of layers.
 
     What belongs neither to the embeddings nor to a layer (a pooler, a last normalisation) is as deep as the last layer.
     The number is None if there is no list of that many layers, each with weights of its own.
     """
-    wanted = getattr(module.config, "num_hidden_layers", None)
-    stack: List[Any] = [
-        (name, each)
-        for name, each in module.named_modules()
-        if isinstance(each, nn.ModuleList) and len(each) == wanted and not name.startswith("embeddings")
-    ]
-    if getattr(module.config, "num_hidden_groups", None) is not None:
-        stack = []
-    prefix = f"{stack[0][0]}." if stack else None
-    layers = wanted if stack else None
+    name, stack = _layer_list(module)
+    prefix = f"{name}." if stack else None
+    layers = len(stack) or None
     depths = {}
     for name, _ in module.named_parameters():
         if prefix is not None and name.startswith(prefix):

@@ -34,6 +34,7 @@ def TransformerModel(
     layer_decay: float = 1.0,
     freeze_embeddings: bool = False,
     freeze_layers: int = 0,
+    frozen_cache_gb: float = 8.0,
 ) -> Model[List[Doc], FullTransformerBatch]:
     """A pretrained encoder over windows of word pieces, in place of spacy-transformers' TransformerModel.
 
@@ -52,16 +53,26 @@ def TransformerModel(
     layer_decay: multiplies it once more for each layer below the last one, and for the embeddings (Howard and Ruder
         2018, discriminative fine-tuning).
     freeze_embeddings, freeze_layers: leave the embeddings, and so many layers from the first on, as they are.
+    frozen_cache_gb: where both are frozen, their output for each window of the training notes is computed once,
+        without dropout, and kept in a temporary file of at most so many gigabytes (2^30 bytes; a word piece takes 4
+        bytes for each of `hidden_size`), gone when training ends. 0 computes it anew in each epoch, with dropout.
     """
-    if max_batch_pieces < 1 or freeze_layers < 0 or rate < 0 or layer_decay <= 0:
+    if max_batch_pieces < 1 or min(freeze_layers, rate, frozen_cache_gb) < 0 or layer_decay <= 0:
         raise ValueError(
-            "max_batch_pieces must be at least 1, freeze_layers and rate at least 0 and layer_decay above 0, not "
-            f"{max_batch_pieces}, {freeze_layers}, {rate} and {layer_decay}"
+            "max_batch_pieces must be at least 1, freeze_layers, rate and frozen_cache_gb at least 0 and layer_decay "
+            f"above 0, not {max_batch_pieces}, {freeze_layers}, {rate}, {frozen_cache_gb} and {layer_decay}"
         )
     if not isinstance(get_spans, WordPieceWindows):
         raise ValueError('the get_spans of this model must be @span_getters = "spacy-clinical-ner.WordPieceWindows.v1"')
     settings = EncoderSettings(
-        mixed_precision, max_batch_pieces, recompute, rate, layer_decay, freeze_embeddings, freeze_layers
+        mixed_precision,
+        max_batch_pieces,
+        recompute,
+        rate,
+        layer_decay,
+        freeze_embeddings,
+        freeze_layers,
+        frozen_cache_gb,
     )
     # Copies: spacy-transformers' own functions write into such dictionaries.
     shim = EncoderShim(dict(tokenizer_config), dict(transformer_config), settings)
@@ -83,6 +94,7 @@ def Tok2VecTransformer(
     layer_decay: float = 1.0,
     freeze_embeddings: bool = False,
     freeze_layers: int = 0,
+    frozen_cache_gb: float = 8.0,
 ) -> Model[List[Doc], List[Floats2d]]:
     """The same encoder as a component's own tok2vec, without a `transformer` component; made by `replace_listeners`.
 
@@ -100,6 +112,7 @@ def Tok2VecTransformer(
         layer_decay,
         freeze_embeddings,
         freeze_layers,
+        frozen_cache_gb,
     )
     return chain(replace_listener(model), trfs2arrays(pooling, grad_factor))
 
