@@ -33,6 +33,7 @@ def _register() -> None:
         pretrain,
         refit,
         stats,
+        trim,
         vectors,
     )
 
@@ -41,6 +42,7 @@ def _register() -> None:
     app.command("stats")(stats.stats)
     app.command("vectors")(vectors.vectors)
     app.command("pretrain")(pretrain.pretrain)
+    app.command("trim")(trim.trim)
     app.command("pool")(pool.pool)
     app.command("refit")(refit.refit)
     app.command("distill")(distill.distill)

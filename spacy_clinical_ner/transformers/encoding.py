@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from spacy_clinical_ner.bridge.memory import without_onednn
 from spacy_clinical_ner.bridge.precision import mixed_precision
 from spacy_clinical_ner.transformers.frozen_layers import FrozenLayers
+from spacy_clinical_ner.transformers.int8 import Int8Copy
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class WindowEncoder:
     reads at once; falls when memory runs out. recompute: keep no activations for the backward pass but compute them
     anew there, batch by batch, so that training needs the memory of one batch instead of that of a whole update; this
     is also turned on when memory runs out. mixed_precision: bfloat16 where the device has it; on CPUs only in training.
-    frozen: lower layers whose output is kept from the first update on.
+    frozen: lower layers whose output is kept from the first update on. int8: predict with 8-bit integers on a CPU.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class WindowEncoder:
         recompute: bool = False,
         mixed_precision: bool = False,
         frozen: Optional[FrozenLayers] = None,
+        int8: bool = False,
     ) -> None:
         self.module = module
         self.pad = pad
@@ -71,6 +73,7 @@ class WindowEncoder:
         self.recompute = recompute
         self.mixed_precision = mixed_precision
         self.frozen = frozen
+        self._int8 = Int8Copy(module) if int8 else None
 
     def predict(self, windows: Sequence[FramedWindow], width: int) -> Tensor:
         """(rows, width) vectors in the order of the windows. Raises what the module raises for a single window."""
@@ -211,15 +214,21 @@ class WindowEncoder:
         inputs = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
         half = self.mixed_precision and (device.type != "cpu" or self.module.training)
         with mixed_precision(device, half), self._replayed(inputs, windows):
-            output = self.module(input_ids=inputs[0], attention_mask=inputs[1])
+            output = self._current()(input_ids=inputs[0], attention_mask=inputs[1])
         hidden = output.last_hidden_state
         return hidden.reshape(-1, hidden.shape[-1])[torch.from_numpy(kept).to(device)].float()
 
+    def _current(self) -> nn.Module:
+        """What runs now: the module, or its 8-bit copy."""
+        predicts = not self.module.training and self.device.type == "cpu"
+        return self._int8() if self._int8 is not None and predicts else self.module
+
     def _replayed(self, inputs: Tuple[Tensor, Tensor], windows: List[FramedWindow]) -> ContextManager[None]:
         """Frozen layers do not run again while training lasts, evaluations in between included."""
-        if self.frozen is None or not (self.module.training or len(self.frozen.kept)):
+        module = self._current()
+        if self.frozen is None or module is not self.module or not (module.training or len(self.frozen.kept)):
             return contextlib.nullcontext()
-        return self.frozen.replayed(self.module, *inputs, [window.ids for window in windows])
+        return self.frozen.replayed(module, *inputs, [window.ids for window in windows])
 
 
 def group_by_length(lengths: Sequence[int], max_pieces: int) -> List[List[int]]:

@@ -35,6 +35,8 @@ class EncoderSettings(NamedTuple):
     freeze_embeddings: bool = False
     freeze_layers: int = 0
     frozen_cache_gb: float = 0.0
+    int8: bool = False
+    store_float16: bool = False
 
 
 class EncoderShim(LazyTorchShim):
@@ -69,8 +71,14 @@ class EncoderShim(LazyTorchShim):
                 settings.recompute,
                 settings.mixed_precision,
                 self._frozen(),
+                settings.int8,
             )
         return self._encoder
+
+    def set_int8(self, on: bool) -> None:
+        """Predict with 8-bit integers from now on, or no longer."""
+        self.settings = self.settings._replace(int8=on)
+        self._encoder = None
 
     def _frozen(self) -> Optional[FrozenLayers]:
         """The layers whose output is kept in training: frozen ones above frozen embeddings."""
@@ -159,7 +167,10 @@ class EncoderShim(LazyTorchShim):
         if self._model is None:
             return srsly.msgpack_dumps({"state": None})
         buffer = BytesIO()
-        torch.save(self._model.state_dict(), buffer)
+        state = self._model.state_dict()
+        if self.settings.store_float16:
+            state = {name: each.half() if each.is_floating_point() else each for name, each in state.items()}
+        torch.save(state, buffer)
         with tempfile.TemporaryDirectory() as folder:
             # The one file that a fast tokenizer needs; vocabularies of slow ones may be missing.
             self.tokenizer.save_pretrained(folder, legacy_format=False)

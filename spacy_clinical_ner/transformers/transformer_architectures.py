@@ -35,6 +35,8 @@ def TransformerModel(
     freeze_embeddings: bool = False,
     freeze_layers: int = 0,
     frozen_cache_gb: float = 8.0,
+    int8: bool = False,
+    store_float16: bool = False,
 ) -> Model[List[Doc], FullTransformerBatch]:
     """A pretrained encoder over windows of word pieces, in place of spacy-transformers' TransformerModel.
 
@@ -56,6 +58,8 @@ def TransformerModel(
     frozen_cache_gb: where both are frozen, their output for each window of the training notes is computed once,
         without dropout, and kept in a temporary file of at most so many gigabytes (2^30 bytes; a word piece takes 4
         bytes for each of `hidden_size`), gone when training ends. 0 computes it anew in each epoch, with dropout.
+    int8: predict with 8-bit integers on a CPU, see `transformers.int8`; may be turned on after training.
+    store_float16: write the weights of the pipeline in half precision, half as large; computing stays in float32.
     """
     if max_batch_pieces < 1 or min(freeze_layers, rate, frozen_cache_gb) < 0 or layer_decay <= 0:
         raise ValueError(
@@ -73,6 +77,8 @@ def TransformerModel(
         freeze_embeddings,
         freeze_layers,
         frozen_cache_gb,
+        int8,
+        store_float16,
     )
     # Copies: spacy-transformers' own functions write into such dictionaries.
     shim = EncoderShim(dict(tokenizer_config), dict(transformer_config), settings)
@@ -95,6 +101,8 @@ def Tok2VecTransformer(
     freeze_embeddings: bool = False,
     freeze_layers: int = 0,
     frozen_cache_gb: float = 8.0,
+    int8: bool = False,
+    store_float16: bool = False,
 ) -> Model[List[Doc], List[Floats2d]]:
     """The same encoder as a component's own tok2vec, without a `transformer` component; made by `replace_listeners`.
 
@@ -113,6 +121,8 @@ def Tok2VecTransformer(
         freeze_embeddings,
         freeze_layers,
         frozen_cache_gb,
+        int8,
+        store_float16,
     )
     return chain(replace_listener(model), trfs2arrays(pooling, grad_factor))
 
