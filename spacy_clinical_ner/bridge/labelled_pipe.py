@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 
 from spacy_clinical_ner.bridge.torch_shim import torch_shim
-from spacy_clinical_ner.windows.batches import batch_docs
+from spacy_clinical_ner.windows.planning import batch_docs
 
 _LISTENERS = ("tok2vec-listener", "transformer-listener")
 

@@ -13,7 +13,8 @@ from spacy_clinical_ner.joint.pairs import PairGroup, doc_pieces
 from spacy_clinical_ner.layers.focused_attention import PairBatch
 from spacy_clinical_ner.layers.joint_network import PieceBatch
 from spacy_clinical_ner.layers.word_pieces import WordPieces
-from spacy_clinical_ner.windows.planning import batch_by_length, sentence_ends
+from spacy_clinical_ner.windows.batches import group_by_length
+from spacy_clinical_ner.windows.sentences import sentence_ends
 
 
 class Sizes(NamedTuple):
@@ -119,7 +120,7 @@ class Layout:
             mine = np.flatnonzero(batches == batch).tolist()
             length = self.batches[batch].ids.shape[1]
             room = [length if whole_windows else len(places[i]) for i in mine]
-            for chunk in batch_by_length(room, self.sizes.budget):
+            for chunk in group_by_length(room, self.sizes.budget):
                 order = [mine[i] for i in chunk]
                 longest = max(len(places[i]) for i in order)
                 positions = np.zeros((len(order), longest), dtype="int64")
@@ -141,7 +142,7 @@ class Layout:
         self.windows += windows
         self.places += [(-1, -1)] * len(windows)
         result = []
-        for number, members in enumerate(batch_by_length(lengths, self.sizes.budget), known):
+        for number, members in enumerate(group_by_length(lengths, self.sizes.budget), known):
             for row, index in enumerate(members):
                 self.places[before + index] = (number, row)
             result.append(self._batch([windows[i] for i in members], max(lengths[i] for i in members)))

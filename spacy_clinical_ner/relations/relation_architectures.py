@@ -16,7 +16,7 @@ from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, tor
 from spacy_clinical_ner.layers.relation_network import RelationBatch, RelationEnsemble, RelationNetwork
 from spacy_clinical_ner.relations.features import FEATURES
 from spacy_clinical_ner.relations.mentions import Ints, Mentions, Pairs
-from spacy_clinical_ner.windows.batches import window_batches
+from spacy_clinical_ner.windows.planning import window_batches
 
 
 class PairGroup(NamedTuple):

@@ -24,7 +24,7 @@ from spacy_clinical_ner.relations.pair_decoding import ScoredPairs, decode, one_
 from spacy_clinical_ner.relations.pipe import RelationPipe
 from spacy_clinical_ner.relations.relation_architectures import PairGroup, RelationInput, set_sizes
 from spacy_clinical_ner.relations.schema import TypePairSchema
-from spacy_clinical_ner.windows.planning import batch_by_length
+from spacy_clinical_ner.windows.batches import group_by_length
 
 TRAIN_ON = ("gold", "predicted", "both")
 
@@ -215,7 +215,7 @@ class RelationClassifier(RelationPipe):
         groups = [self._group(0, Mentions.of(doc, self.mentions_between(doc)), schema) for doc in docs]
         scored = [ScoredPairs(g.mentions, g.pairs, np.zeros((0, len(self.labels)), "float32")) for g in groups]
         filled = [i for i, group in enumerate(groups) if len(group.pairs.head)]
-        for batch in batch_by_length([len(docs[i]) for i in filled], self.max_batch_tokens):
+        for batch in group_by_length([len(docs[i]) for i in filled], self.max_batch_tokens):
             chosen = [filled[i] for i in batch]
             X = RelationInput([docs[i] for i in chosen], [groups[i]._replace(doc=n) for n, i in enumerate(chosen)])
             scores = self.model.ops.to_numpy(self.model.predict(X))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spacy_clinical_ner.layers.crf.decoders import Decoder
 from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
-from spacy_clinical_ner.windows.batches import alike, pad_chains
+from spacy_clinical_ner.windows.batches import group_by_length, pad_chains
 
 
 class Mention(NamedTuple):
@@ -41,7 +41,7 @@ def find_mentions(
     """
     found: List[List[Mention]] = [[] for _ in emissions]
     with torch.no_grad():
-        for group in alike([len(array) for array in emissions], max_tokens):
+        for group in group_by_length([len(array) for array in emissions], max_tokens):
             scores, mask = pad_chains([emissions[i] for i in group], chains)
             if recall_bias:
                 scores[..., 0] -= recall_bias
@@ -71,7 +71,7 @@ def tagging_loss(
     """
     leaves = [array.detach().requires_grad_() for array in emissions]
     total = 0.0
-    for group in alike([len(leaf) for leaf in leaves], max_tokens):
+    for group in group_by_length([len(leaf) for leaf in leaves], max_tokens):
         scores, mask = pad_chains([leaves[i] for i in group], chains)
         padded = np.zeros((len(group), chains, mask.shape[1]), dtype="int64")
         for row, i in enumerate(group):

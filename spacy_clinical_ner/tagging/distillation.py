@@ -22,7 +22,8 @@ from spacy_clinical_ner.layers.crf import LinearChainCRF
 from spacy_clinical_ner.layers.crf.divergence import crf_divergence
 from spacy_clinical_ner.tagging.pool import decoder
 from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
-from spacy_clinical_ner.windows.batches import alike, batch_docs, pad_chains
+from spacy_clinical_ner.windows.batches import group_by_length, pad_chains
+from spacy_clinical_ner.windows.planning import batch_docs
 
 NamedText = Tuple[str, str]
 
@@ -249,7 +250,7 @@ class Distillation:
         target = [self.student._tensor(array) for array in theirs]
         student, teacher = (decoder(pipe.model).crf for pipe in (self.student, self.teacher))
         assert isinstance(student, LinearChainCRF) and isinstance(teacher, LinearChainCRF)
-        for group in alike([len(array) for array in ours], self.student.max_batch_tokens):
+        for group in group_by_length([len(array) for array in ours], self.student.max_batch_tokens):
             emissions, mask = pad_chains([ours[i] for i in group], chains)
             expected, _ = pad_chains([target[i] for i in group], chains)
             total = total + crf_divergence(student, emissions, teacher, expected, mask, self.settings.temperature)

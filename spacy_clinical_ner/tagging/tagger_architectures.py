@@ -17,8 +17,9 @@ from spacy_clinical_ner.layers.crf.decoders import check_decoder, make_decoder
 from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.encoders import EncoderBuilder
 from spacy_clinical_ner.layers.label_attention import LabelAttentionNetwork
-from spacy_clinical_ner.layers.tagger_network import TaggerNetwork, WindowBatch, WindowTagger
-from spacy_clinical_ner.windows.batches import window_batches
+from spacy_clinical_ner.layers.tagger_network import TaggerNetwork, WindowTagger
+from spacy_clinical_ner.windows.batches import WindowBatch
+from spacy_clinical_ner.windows.planning import window_batches
 
 
 @registry.architectures("spacy-clinical-ner.CrfTagger.v1")
