@@ -18,11 +18,11 @@ from thinc.types import Floats2d
 from torch import Tensor, nn
 
 from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim
+from spacy_clinical_ner.layers.encoders import ContextEncoder
 from spacy_clinical_ner.layers.pooling import range_mean
 from spacy_clinical_ner.layers.relation_network import RelationBatch
-from spacy_clinical_ner.layers.tagger_network import WindowBatch
-from spacy_clinical_ner.layers.window_encoder import WindowEncoder
 from spacy_clinical_ner.relations.relation_architectures import RelationInput, forward, init
+from spacy_clinical_ner.windows.batches import WindowBatch
 
 MAX_DISTANCE = 100
 THRESHOLD = 0.5
@@ -33,7 +33,7 @@ class TutorialNetwork(nn.Module):
 
     def __init__(self, input_width: int, outputs: int, encoder: Optional[Callable], dropout: float) -> None:
         super().__init__()
-        self.encoder = WindowEncoder(input_width, encoder, dropout)
+        self.encoder = ContextEncoder(input_width, encoder, dropout)
         self.output = nn.Linear(2 * self.encoder.output_width, outputs)
         nn.init.zeros_(self.output.weight)
 
