@@ -31,13 +31,13 @@ class Scores(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> Scores:
         """The same in another floating dtype."""
-        emissions, start, end, transitions = (x.to(dtype) for x in self[:4])
-        return Scores(emissions, start, end, transitions, self.mask, self.lengths)
+        return Scores(*(x.to(dtype) for x in self[:4]), self.mask, self.lengths)
 
     def tempered(self, temperature: float) -> Scores:
-        """All scores divided by one temperature."""
-        emissions, start, end, transitions = (x / temperature for x in self[:4])
-        return Scores(emissions, start, end, transitions, self.mask, self.lengths)
+        """All scores divided by one temperature (Guo et al. 2017). Raises ValueError if that is not above 0."""
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        return Scores(*(x / temperature for x in self[:4]), self.mask, self.lengths)
 
     def path_score(self, tags: Tensor) -> Tensor:
         """Unnormalised log-weight (sequences,) of one tagging, (length, sequences) long, summed in float64."""
@@ -221,6 +221,11 @@ def compute_messages(scores: Scores, directions: int = 2) -> Messages:
         if found is not None:
             return found
     return LogMessages.compute(scores)
+
+
+def edge_counts(at: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Counts (tags,) of the first and of the last tags of the sequences, from counts (length, sequences, tags)."""
+    return at[0].sum(0), at[lengths - 1, torch.arange(at.shape[1], device=at.device)].sum(0)
 
 
 def _smallest(arrived: Tensor, scores: Scores) -> Tensor:
