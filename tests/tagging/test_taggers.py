@@ -216,3 +216,13 @@ def test_averages_reach_the_torch_weights(case):
     with nlp.use_params(optimizer.averages):
         assert not np.allclose(model.predict(docs)[0], plain[0])
     assert np.array_equal(model.predict(docs)[0], plain[0])
+
+
+def test_confidence_stays_a_probability_where_scores_are_too_large_to_add_exactly(case):
+    """Sums of such scores have a rounding error of more than nothing, even in float64."""
+    rng = np.random.default_rng(0)
+    width = case.pipe.model.predict([case.trained.make_doc(TEXT)])[0].shape[1]
+    emissions = [1e9 * rng.standard_normal((length, width)).astype("float32") for length in (1, 40, 200)]
+    found = [mention.confidence for mentions in case.pipe.decode(emissions) for mention in mentions]
+    assert len(found) > 30
+    assert all(0.0 <= value <= 1.0 for value in found)
