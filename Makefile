@@ -1,6 +1,6 @@
 # make demo   from nothing to spacy.load("es_cantemist_ner"), offline but for pip
 # make test   the test suite
-# make lint   style and types
+# make lint   style, types, and the arrows between the folders
 #
 # Everything happens in .venv, which is made with $(PYTHON) when it is missing. Steps that are done leave a stamp in
 # .venv and are skipped until what they depend on changes; `make clean` forgets them.
@@ -28,6 +28,7 @@ test: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf $(VENV)
