@@ -9,8 +9,9 @@ import pytest
 import spacy
 import torch
 
-from spacy_clinical_ner.transformers.piece_windows import WordPieceWindows, create_word_piece_windows, special_pieces
+from spacy_clinical_ner.transformers.piece_windows import WordPieceWindows, create_word_piece_windows
 from spacy_clinical_ner.transformers.pieces import NotePieces, collapse, split_notes
+from spacy_clinical_ner.transformers.special_pieces import special_pieces
 from tests.transformers.encoders import base64_text, train_tokenizer, trained_tokenizer, trf_pipeline
 
 
