@@ -1,8 +1,8 @@
 """Where the encoder of a joint extractor comes from: a model of Hugging Face, or a small one made on the spot."""
 
 import json
-from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple
 
 import torch
 from spacy.util import registry
@@ -31,22 +31,28 @@ class EncoderParts(NamedTuple):
         return cls(json.dumps(model.config.to_dict(), default=str), WordPieces.of(tokenizer), model.state_dict())
 
 
-class EncoderSource(Protocol):
-    """What makes the parts of an encoder when a pipeline is initialised."""
-
-    def __call__(self, notes: Iterable[List[str]]) -> EncoderParts:
-        """notes: the words of each training note."""
+# What makes the parts of an encoder when a pipeline is initialised, from the words of each training note.
+EncoderSource = Callable[[Iterable[List[str]]], EncoderParts]
 
 
-class TinyEncoder(NamedTuple):
-    width: int
-    layers: int
-    heads: int
-    inner_width: int
-    positions: int
-    vocabulary: int
-    min_documents: int
-    dropout: float
+@registry.misc("spacy-clinical-ner.TinyEncoder.v1")
+@dataclass(frozen=True)
+class TinyEncoder:
+    """A small BERT without pre-training, and word pieces learned from the training notes. Needs no download.
+
+    width, layers, heads, inner_width (of the feed-forward layers), positions, dropout: of the BERT.
+    vocabulary: most word pieces. min_documents: words of fewer notes have no part in them, so that the name of one
+        patient is no word piece of the pipeline.
+    """
+
+    width: int = 128
+    layers: int = 4
+    heads: int = 4
+    inner_width: int = 256
+    positions: int = 512
+    vocabulary: int = 2000
+    min_documents: int = 2
+    dropout: float = 0.1
 
     def __call__(self, notes: Iterable[List[str]]) -> EncoderParts:
         texts = [" ".join(words) for words in notes]
@@ -70,44 +76,21 @@ class TinyEncoder(NamedTuple):
         return EncoderParts.of(tokenizer, model)
 
 
-@registry.misc("spacy-clinical-ner.TinyEncoder.v1")
-def make_tiny_encoder(
-    width: int = 128,
-    layers: int = 4,
-    heads: int = 4,
-    inner_width: int = 256,
-    positions: int = 512,
-    vocabulary: int = 2000,
-    min_documents: int = 2,
-    dropout: float = 0.1,
-) -> TinyEncoder:
-    """A small BERT without pre-training, and word pieces learned from the training notes. Needs no download.
+@registry.misc("spacy-clinical-ner.PretrainedEncoder.v1")
+@dataclass(frozen=True)
+class PretrainedEncoder:
+    """A BERT, or a model that shares its layout (RoBERTa, ELECTRA), with the weights it was published with.
 
-    width, layers, heads, inner_width (of the feed-forward layers), positions, dropout: of the BERT.
-    vocabulary: most word pieces. min_documents: words of fewer notes have no part in them, so that the name of one
-        patient is no word piece of the pipeline.
+    name: a folder, which needs no network, or a name on the Hugging Face hub. It is read once, when the pipeline is
+        initialised: the pipeline carries weights and tokenizer itself.
     """
-    return TinyEncoder(width, layers, heads, inner_width, positions, vocabulary, min_documents, dropout)
 
-
-class PretrainedEncoder(NamedTuple):
     name: str
 
     def __call__(self, notes: Iterable[List[str]]) -> EncoderParts:
         tokenizer, model = load_encoder(self.name)
         check_layout(model.config)
         return EncoderParts.of(tokenizer, model)
-
-
-@registry.misc("spacy-clinical-ner.PretrainedEncoder.v1")
-def make_pretrained_encoder(name: str) -> PretrainedEncoder:
-    """A BERT, or a model that shares its layout (RoBERTa, ELECTRA), with the weights it was published with.
-
-    name: a folder, which needs no network, or a name on the Hugging Face hub. It is read once, when the pipeline is
-        initialised: the pipeline carries weights and tokenizer itself.
-    """
-    path = Path(name)
-    return PretrainedEncoder(str(path.resolve()) if path.is_dir() else name)
 
 
 def without_pooler(model: Any) -> nn.Module:

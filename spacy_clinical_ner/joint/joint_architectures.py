@@ -99,7 +99,7 @@ def JointExtractor(
 def build_network(
     encoder: str, pieces: str, labels: int, outputs: int, window: Optional[int], recompute: bool, **settings: Any
 ) -> JointNetwork:
-    """encoder: JSON of its config. pieces: JSON of its `WordPieces`. Both are stored beside the weights, as sizes are."""
+    """encoder: JSON of its config. pieces: JSON of its `WordPieces`. Both are stored with the weights, as sizes are."""
     model = without_pooler(build_encoder(json.loads(encoder)))
     longest = cast(int, position_count(model))
     capacity = min(window or longest, longest) - SPECIAL

@@ -26,12 +26,17 @@ class PieceWindow(NamedTuple):
     end: int
 
 
+@registry.span_getters("spacy-clinical-ner.WordPieceWindows.v1")  # type: ignore[attr-defined]
 @dataclass(frozen=True)
 class WordPieceWindows:
-    """Settings of the windows: `window` word pieces, special ones included, of which `overlap` are seen twice."""
+    """Windows for `spacy-clinical-ner.TransformerModel.v1`, cut on word pieces.
 
-    window: int
-    overlap: int
+    window: word pieces that the encoder reads at once, special ones included; an encoder that takes fewer gets fewer.
+    overlap: of these, how many are read in two windows. Each piece keeps its most central occurrence.
+    """
+
+    window: int = 128
+    overlap: int = 32
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < self.window:
@@ -75,13 +80,3 @@ def _plan_note(number: int, length: int, ends: NDArray[np.int64], room: int, con
             core_end = limit
         yield PieceWindow(number, start, core_start, core_end, core_end + context)
         core_start = core_end
-
-
-@registry.span_getters("spacy-clinical-ner.WordPieceWindows.v1")  # type: ignore[attr-defined]
-def create_word_piece_windows(window: int = 128, overlap: int = 32) -> WordPieceWindows:
-    """Windows for `spacy-clinical-ner.TransformerModel.v1`, cut on word pieces.
-
-    window: word pieces that the encoder reads at once, special ones included; an encoder that takes fewer gets fewer.
-    overlap: of these, how many are read in two windows. Each piece keeps its most central occurrence.
-    """
-    return WordPieceWindows(window, overlap)
