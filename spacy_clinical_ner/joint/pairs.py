@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 
 from spacy_clinical_ner.joint.pair_windows import extent, fits, piece_edges
-from spacy_clinical_ner.layers.word_pieces import WordPieces
 from spacy_clinical_ner.relations.candidates import CandidatePairs
 from spacy_clinical_ner.relations.mentions import Ints, Mentions, Pairs
 from spacy_clinical_ner.relations.schema import TypePairSchema
+from spacy_clinical_ner.transformers.word_pieces import WordPieces
 
 
 class PairGroup(NamedTuple):

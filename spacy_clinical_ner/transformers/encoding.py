@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from spacy_clinical_ner.bridge.precision import mixed_precision
 from spacy_clinical_ner.windows.batches import group_by_length
 
 logger = logging.getLogger(__name__)
+Tensors = Union[Tensor, Sequence[Tensor]]
 
 # Among windows that are batched together, the longest is at most so much longer than the shortest: what a batch holds
 # beyond is padding.
@@ -80,7 +81,7 @@ class WindowEncoder:
         parts: List[_Part] = []
 
         def forward(part: List[FramedWindow]) -> Tensor:
-            generators = _generators(self.device)
+            generators = random_states(self.device)
             with torch.set_grad_enabled(not self.recompute and bool(self._parameters())):
                 kept = self._forward(part)
             parts.append(_Part(part, generators, kept if kept.requires_grad else None))
@@ -171,14 +172,10 @@ class WindowEncoder:
             part.kept = None
             if kept is None:
                 # The same dropout as in the forward pass; only a part that is halved here drops out anew.
-                with _replaying(part.generators, self.device):
+                with replaying(part.generators, self.device):
                     kept = self._forward(windows)
             wanted = gradient[_rows(windows)].to(kept)
-            # Not backward(): a batch that runs out of memory half way must leave nothing behind.
-            found = torch.autograd.grad(kept, parameters, wanted, allow_unused=True)
-            for parameter, share in zip(parameters, found):
-                if share is not None:
-                    parameter.grad = share if parameter.grad is None else parameter.grad.add_(share)
+            add_gradients(kept, parameters, wanted)
             return wanted
 
         pending = [part.windows]
@@ -218,11 +215,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
+def add_gradients(outputs: Tensors, parameters: Sequence[nn.Parameter], gradients: Tensors) -> None:
+    """Add to the gradients of the parameters what those of the outputs make of them.
+
+    Unlike `backward()`, which may run out of memory half way, this leaves nothing behind if it fails.
+    """
+    found = torch.autograd.grad(outputs, parameters, gradients, allow_unused=True)
+    for parameter, share in zip(parameters, found):
+        if share is not None:
+            parameter.grad = share if parameter.grad is None else parameter.grad.add_(share)
+
+
 def _rows(windows: Sequence[FramedWindow]) -> Tensor:
     return torch.from_numpy(np.concatenate([window.row + np.arange(len(window.kept)) for window in windows]))
 
 
-def _generators(device: torch.device) -> List[Tensor]:
+def random_states(device: torch.device) -> List[Tensor]:
     """The states of the random number generators that dropout draws from."""
     states = [torch.get_rng_state()]
     if device.type == "cuda":
@@ -231,7 +239,7 @@ def _generators(device: torch.device) -> List[Tensor]:
 
 
 @contextlib.contextmanager
-def _replaying(states: List[Tensor], device: torch.device) -> Iterator[None]:
+def replaying(states: List[Tensor], device: torch.device) -> Iterator[None]:
     """Draw the same random numbers once more, without a trace in those to come."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.set_rng_state(states[0])

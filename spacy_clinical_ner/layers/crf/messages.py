@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor
@@ -31,13 +31,21 @@ class Scores(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> Scores:
         """The same in another floating dtype."""
-        return Scores(*(x.to(dtype) for x in self[:4]), self.mask, self.lengths)
+        return self._changed(lambda scores: scores.to(dtype))
 
     def tempered(self, temperature: float) -> Scores:
         """All scores divided by one temperature (Guo et al. 2017). Raises ValueError if that is not above 0."""
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
-        return Scores(*(x / temperature for x in self[:4]), self.mask, self.lengths)
+        return self._changed(lambda scores: scores / temperature)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Scores:
+        return self._replace(
+            emissions=change(self.emissions),
+            start=change(self.start),
+            end=change(self.end),
+            transitions=change(self.transitions),
+        )
 
     def path_score(self, tags: Tensor) -> Tensor:
         """Unnormalised log-weight (sequences,) of one tagging, (length, sequences) long, summed in float64."""

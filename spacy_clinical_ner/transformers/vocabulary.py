@@ -55,19 +55,8 @@ def train_tokenizer(
     )
     known = {piece for piece in alphabet if not piece.startswith(_CONTINUATION)}
     backend.train_from_iterator(_repeat(totals, known), trainer)
-    return wrap(backend.get_vocab(), max_length)
-
-
-def wrap(vocabulary: dict, max_length: int) -> BertTokenizerFast:
-    """The tokenizer of a vocabulary {piece: id} that begins with the special pieces."""
-    backend = _backend(models.WordPiece(vocabulary, unk_token="[UNK]", continuing_subword_prefix=_CONTINUATION))
-    return BertTokenizerFast(
-        tokenizer_object=_with_template(backend),
-        do_lower_case=False,
-        strip_accents=False,
-        tokenize_chinese_chars=True,
-        model_max_length=max_length,
-    )
+    model = models.WordPiece(backend.get_vocab(), unk_token="[UNK]", continuing_subword_prefix=_CONTINUATION)
+    return _wrap(_backend(model), max_length)
 
 
 def _backend(model: models.Model) -> Tokenizer:
@@ -79,7 +68,8 @@ def _backend(model: models.Model) -> Tokenizer:
     return tokenizer
 
 
-def _with_template(tokenizer: Tokenizer) -> Tokenizer:
+def _wrap(tokenizer: Tokenizer, max_length: int) -> BertTokenizerFast:
+    """The tokenizer of a vocabulary {piece: id} that begins with the special pieces."""
     tokenizer.add_special_tokens(SPECIAL)
     tokenizer.decoder = decoders.WordPiece(prefix=_CONTINUATION)
     ids = {piece: tokenizer.token_to_id(piece) for piece in ("[CLS]", "[SEP]")}
@@ -88,7 +78,13 @@ def _with_template(tokenizer: Tokenizer) -> Tokenizer:
         pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
         special_tokens=list(ids.items()),
     )
-    return tokenizer
+    return BertTokenizerFast(
+        tokenizer_object=tokenizer,
+        do_lower_case=False,
+        strip_accents=False,
+        tokenize_chinese_chars=True,
+        model_max_length=max_length,
+    )
 
 
 def _alphabet(backend: Tokenizer, characters: Counter, most: int) -> List[str]:

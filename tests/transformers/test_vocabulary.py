@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from spacy_clinical_ner.raw_notes.vocabulary import SPECIAL, train_tokenizer
+from spacy_clinical_ner.transformers.vocabulary import SPECIAL, train_tokenizer
 from tests.raw_notes.corpora import make_notes
 
 
