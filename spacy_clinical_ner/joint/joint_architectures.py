@@ -15,9 +15,9 @@ from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, tor
 from spacy_clinical_ner.joint.encoder_sources import EncoderSource
 from spacy_clinical_ner.joint.layout import Layout, Sizes
 from spacy_clinical_ner.joint.pair_windows import check_sizes
-from spacy_clinical_ner.joint.pairs import PairGroup
 from spacy_clinical_ner.layers.focused_attention import check_mask
 from spacy_clinical_ner.layers.joint_network import JointNetwork
+from spacy_clinical_ner.relations.pair_groups import PairGroup
 
 
 class JointInput(NamedTuple):
@@ -43,7 +43,7 @@ class JointGradient(NamedTuple):
 
 
 @registry.architectures("spacy-clinical-ner.JointExtractor.v1")
-def JointExtractor(
+def build_joint_extractor(
     encoder: Callable[..., Any],
     task_layers: int = 2,
     mask: str = "eq14",

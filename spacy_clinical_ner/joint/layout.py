@@ -9,10 +9,11 @@ import torch
 from spacy.tokens import Doc
 
 from spacy_clinical_ner.joint.pair_windows import Ints, PieceWindow, extent, piece_edges, plan_pairs, plan_windows
-from spacy_clinical_ner.joint.pairs import PairGroup, doc_pieces
+from spacy_clinical_ner.joint.pairs import doc_pieces
 from spacy_clinical_ner.layers.focused_attention import PairBatch
 from spacy_clinical_ner.layers.joint_network import PieceBatch
 from spacy_clinical_ner.layers.word_pieces import WordPieces
+from spacy_clinical_ner.relations.pair_groups import PairGroup
 from spacy_clinical_ner.windows.planning import batch_by_length, sentence_ends
 
 
@@ -25,7 +26,7 @@ class Sizes(NamedTuple):
     budget: int
 
     @property
-    def most(self) -> int:
+    def max_pieces(self) -> int:
         """The most pieces of one token; those of a longer one are cut off behind them."""
         return max(1, self.capacity - 2 * self.overlap)
 
@@ -58,7 +59,7 @@ class Layout:
         self.planned: List[List[PieceWindow]] = []
         first = 0
         for doc in docs:
-            ids = doc_pieces(doc, pieces, sizes.most)
+            ids = doc_pieces(doc, pieces, sizes.max_pieces)
             edges = piece_edges([len(each) for each in ids])
             flat = np.array([i for each in ids for i in each], dtype="int64")
             self.notes.append(Note(flat, edges, first))

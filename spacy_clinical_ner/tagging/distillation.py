@@ -15,8 +15,8 @@ from spacy.util import fix_random_seed, load_model_from_config, registry
 from thinc.api import Config, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
-from spacy_clinical_ner.bridge.labelled_pipe import listens
 from spacy_clinical_ner.bridge.torch_shim import as_floats2d
+from spacy_clinical_ner.bridge.trainable import listens
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.layers.crf import LinearChainCRF
 from spacy_clinical_ner.layers.crf.divergence import crf_divergence

@@ -8,7 +8,7 @@ from spacy.language import Language
 from spacy.pipeline.tok2vec import Tok2Vec
 from spacy.vectors import Vectors
 
-from spacy_clinical_ner.bridge.labelled_pipe import find_listeners
+from spacy_clinical_ner.bridge.trainable import find_listeners
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.tagging.distillation import find_tagger
 from spacy_clinical_ner.tagging.pool import decoder

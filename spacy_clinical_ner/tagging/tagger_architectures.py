@@ -22,7 +22,7 @@ from spacy_clinical_ner.windows.batches import window_batches
 
 
 @registry.architectures("spacy-clinical-ner.CrfTagger.v1")
-def CrfTagger(
+def build_crf_tagger(
     tok2vec: Model[List[Doc], List[Floats2d]],
     encoder: Optional[Callable[[int], nn.Module]] = None,
     scheme: str = "BIOES",
@@ -53,7 +53,7 @@ def CrfTagger(
 
 
 @registry.architectures("spacy-clinical-ner.LabelAttentionTagger.v1")
-def LabelAttentionTagger(
+def build_label_attention_tagger(
     tok2vec: Model[List[Doc], List[Floats2d]],
     hidden_width: int = 200,
     layers: int = 2,

@@ -7,7 +7,7 @@ from spacy.tokens import Doc, Span
 from spacy.util import registry
 
 from spacy_clinical_ner.errors import InputError
-from spacy_clinical_ner.relations.candidate_ceiling import Ceiling, held_out_ceiling
+from spacy_clinical_ner.relations.candidate_ceiling import CandidateCeiling, held_out_ceiling
 from spacy_clinical_ner.relations.candidates import (
     CandidatePairs,
     make_candidate_pairs,
@@ -154,7 +154,7 @@ def test_targets_and_ceiling():
     assert list(zip(pairs.head.tolist(), pairs.tail.tolist())) == [(0, 1), (1, 0)]
     assert matrix.tolist() == [[True, True], [False, False]]
     assert missed == 2
-    ceiling = Ceiling.of(candidates, TypePairSchema(), [(mentions, Gold([], relations, 1))])
+    ceiling = CandidateCeiling.of(candidates, TypePairSchema(), [(mentions, Gold([], relations, 1))])
     assert (ceiling.gold, ceiling.covered, ceiling.candidates) == (5, 2, 2)
     assert ceiling.recall == 0.4
     assert ceiling.to_json()["by_label"] == {"R": 1 / 3, "S": 1.0}
