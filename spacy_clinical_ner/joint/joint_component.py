@@ -286,7 +286,7 @@ make_joint_extractor = component_factory(
         "ents_p": 0.0,
         "ents_r": 0.0,
         "ents_per_type": None,
-        "rel_micro_f": 0.5,
         **SCORE_WEIGHTS,
+        "rel_micro_f": 0.5,
     },
 )

@@ -20,7 +20,7 @@ class PairsWithinWindow(CandidatePairs):
     """
 
     def __init__(self, candidates: CandidatePairs, pieces: WordPieces, capacity: int, max_pieces: int) -> None:
-        super().__init__(candidates.filters)
+        super().__init__(*candidates.filters)
         self.pieces = pieces
         self.capacity = capacity
         self.max_pieces = max_pieces

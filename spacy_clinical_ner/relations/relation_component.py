@@ -146,7 +146,8 @@ class RelationClassifier(RelationPipe):
         Negatives that are left out are scored all the same: they compete with those that are not.
         """
         groups, gold, kept = self.training_pairs(examples)
-        return Lesson(RelationInput([example.predicted for example in examples], groups), (gold, kept), bool(kept.any()))
+        X = RelationInput([example.predicted for example in examples], groups)
+        return Lesson(X, (gold, kept), bool(kept.any()))
 
     def loss(self, output: Floats2d, targets: Tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> Tuple[float, Floats2d]:
         """Mean cross-entropy of the pairs that are learned from, in nats, and its gradient."""
@@ -175,5 +176,5 @@ make_relation_classifier = component_factory(
     RelationClassifier,
     config=DEFAULT_CONFIG,
     assigns=["doc._.relations"],
-    score_weights={**SCORE_WEIGHTS, "rel_micro_f": 1.0},
+    score_weights=SCORE_WEIGHTS,
 )

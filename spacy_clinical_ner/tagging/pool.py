@@ -57,12 +57,7 @@ def build_crf_pool(
         forward,
         init=init,
         layers=list(members),
-        attrs={
-            "scheme": members[0].attrs["scheme"],
-            "weights": [weight / sum(given) for weight in given],
-            "labels": 0,
-            "chains": 0,
-        },
+        attrs={"scheme": schemes.pop(), "weights": [weight / sum(given) for weight in given], "labels": 0, "chains": 0},
     )
 
 

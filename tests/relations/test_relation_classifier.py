@@ -9,7 +9,7 @@ from spacy.training import Example
 from spacy.util import registry
 
 from spacy_clinical_ner.extensions import Relation
-from spacy_clinical_ner.relations.candidates import make_token_distance
+from spacy_clinical_ner.relations.candidates import TokenDistance
 from spacy_clinical_ner.relations.threshold import best_threshold
 from spacy_clinical_ner.tokenization import blank_pipeline
 from tests.relations.pipelines import (
@@ -126,7 +126,7 @@ def test_a_config_decides_on_the_filters_alone():
     near = {"@misc": "spacy-clinical-ner.TokenDistance.v1", "max_distance": 3}
     chosen = {"@misc": "spacy-clinical-ner.CandidatePairs.v1", "*": {"near": near}}
     pipe = nlp.add_pipe("relation_classifier", config={"candidates": chosen})
-    assert pipe.candidates.filters == [make_token_distance(3)]
+    assert pipe.candidates.filters == [TokenDistance(3)]
 
 
 @pytest.mark.parametrize("text", ["", "a", " ", "\n\n\t ", "\u2028", "\ufeff", "😀"])
