@@ -17,9 +17,9 @@ from spacy_clinical_ner.bridge.torch_shim import as_floats2d, torch_shim
 from spacy_clinical_ner.joint.encoder_sources import EncoderSource, without_pooler
 from spacy_clinical_ner.joint.layout import Layout, Sizes
 from spacy_clinical_ner.joint.pair_windows import check_sizes
-from spacy_clinical_ner.joint.pairs import PairGroup
 from spacy_clinical_ner.layers.focused_attention import check_mask
 from spacy_clinical_ner.layers.joint_network import JointNetwork
+from spacy_clinical_ner.relations.pair_groups import PairGroup
 from spacy_clinical_ner.transformers.encoding import add_gradients, is_out_of_memory, random_states, replaying
 from spacy_clinical_ner.transformers.loading import build_encoder, position_count
 from spacy_clinical_ner.transformers.shim import EncoderSettings, FineTunedShim
@@ -53,7 +53,7 @@ class JointGradient(NamedTuple):
 
 
 @registry.architectures("spacy-clinical-ner.JointExtractor.v1")
-def JointExtractor(
+def build_joint_extractor(
     encoder: Callable[..., Any],
     task_layers: int = 2,
     mask: str = "eq14",

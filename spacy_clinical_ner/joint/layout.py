@@ -9,9 +9,10 @@ import torch
 from spacy.tokens import Doc
 
 from spacy_clinical_ner.joint.pair_windows import Ints, extent, piece_edges, plan_pairs, plan_windows
-from spacy_clinical_ner.joint.pairs import PairGroup, doc_pieces
+from spacy_clinical_ner.joint.pairs import doc_pieces
 from spacy_clinical_ner.layers.focused_attention import PairBatch
 from spacy_clinical_ner.layers.joint_network import PieceBatch
+from spacy_clinical_ner.relations.pair_groups import PairGroup
 from spacy_clinical_ner.transformers.word_pieces import WordPieces
 from spacy_clinical_ner.windows.batches import group_by_length
 from spacy_clinical_ner.windows.planning import Window

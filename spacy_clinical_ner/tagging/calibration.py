@@ -92,7 +92,7 @@ class CalibrationSet:
         self._notes: list[tuple[Floats2d, list[tuple[int, int]], set[tuple[int, int, str]]]] = []
         for batch in minibatch(examples, batch_size):
             docs = [eg.predicted for eg in batch]
-            for example, doc, emissions in zip(batch, docs, pipe.model.predict(pipe.seen(docs))):
+            for example, doc, emissions in zip(batch, docs, pipe.model.predict(pipe.model_input(docs))):
                 offsets = [(token.idx, token.idx + len(token)) for token in doc]
                 if pipe.view is not None:
                     offsets = [offsets[token] for token in pipe.view(doc).tokens]

@@ -135,7 +135,7 @@ def test_a_reference_that_says_nothing_teaches_nothing(trained, pipe):
     bare = blank_copy(silent)
     assert pipe.update(make_examples([bare]))["joint_extractor"] == 0
     only_entities.user_data.clear()
-    groups, gold = pipe._training_pairs(make_examples([only_entities]))
+    groups, gold = pipe.kept_pairs(make_examples([only_entities]))
     assert (groups, len(gold)) == ([], 0)
     assert pipe.update(make_examples([only_entities]))["joint_extractor"] > 0
 
@@ -248,12 +248,12 @@ def test_negatives_are_drawn_and_positives_kept():
     nlp.initialize(lambda: make_examples(docs))
     pipe = nlp.get_pipe("joint_extractor")
     pipe.keep_negatives = 1.0
-    total = len(pipe._training_pairs(make_examples(docs))[1])
+    total = len(pipe.kept_pairs(make_examples(docs))[1])
     pipe.keep_negatives = 0.2
     positive = sum(len(doc._.relations) for doc in docs)
     draws = []
     for _ in range(2):
-        groups, gold = pipe._training_pairs(make_examples(docs))
+        groups, gold = pipe.kept_pairs(make_examples(docs))
         assert len(gold) == sum(len(group.pairs.head) for group in groups)
         assert gold.sum() == positive
         assert 0.1 < (len(gold) - positive) / (total - positive) < 0.3

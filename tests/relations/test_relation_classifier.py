@@ -7,7 +7,7 @@ from spacy.training import Example
 from spacy.util import registry
 
 from spacy_clinical_ner.extensions import Relation
-from spacy_clinical_ner.relations.candidates import make_token_distance
+from spacy_clinical_ner.relations.candidates import TokenDistance
 from spacy_clinical_ner.relations.threshold import best_threshold
 from spacy_clinical_ner.tokenization import blank_pipeline
 from tests.relations.pipelines import (
@@ -93,7 +93,7 @@ def test_a_config_decides_on_the_filters_alone():
     near = {"@misc": "spacy-clinical-ner.TokenDistance.v1", "max_distance": 3}
     chosen = {"@misc": "spacy-clinical-ner.CandidatePairs.v1", "*": {"near": near}}
     pipe = nlp.add_pipe("relation_classifier", config={"candidates": chosen})
-    assert pipe.candidates.filters == [make_token_distance(3)]
+    assert pipe.candidates.filters == [TokenDistance(3)]
 
 
 def test_a_reference_without_relation_annotation_teaches_nothing(trained):
@@ -140,7 +140,7 @@ def test_negatives_are_drawn_and_positives_kept():
     pipe = nlp.get_pipe("relation_classifier")
     draws = []
     for _ in range(2):
-        groups, gold, kept = pipe._training_pairs(make_examples(docs))
+        groups, gold, kept = pipe.training_pairs(make_examples(docs))
         assert len(gold) == len(kept) == sum(len(group.pairs.head) for group in groups)
         positive = gold.any(axis=1)
         assert gold.sum() == sum(len(doc._.relations) for doc in docs)
@@ -186,12 +186,12 @@ def test_trains_on_predicted_mentions_or_both():
     lost = sum(doc.ents[0].start in (r.head.start, r.tail.start) for doc in docs for r in doc._.relations)
     total = sum(len(doc._.relations) for doc in docs)
     assert lost
-    assert pipe._training_pairs(examples)[1].sum() == total - lost
+    assert pipe.training_pairs(examples)[1].sum() == total - lost
     pipe.train_on = "gold"
-    assert pipe._training_pairs(examples)[1].sum() == total
-    assert pipe._training_pairs(make_examples(docs, mentions=False))[1].sum() == total
+    assert pipe.training_pairs(examples)[1].sum() == total
+    assert pipe.training_pairs(make_examples(docs, mentions=False))[1].sum() == total
     pipe.train_on = "both"
-    groups, gold, _ = pipe._training_pairs(examples)
+    groups, gold, _ = pipe.training_pairs(examples)
     assert (len(groups), gold.sum()) == (2 * len(docs), 2 * total - lost)
     pipe.train_on = "predicted"
     assert pipe.update(make_examples(docs, mentions=False))["relation_classifier"] == 0
@@ -212,7 +212,7 @@ def test_other_tokens_than_the_reference():
     pipe = nlp.get_pipe("relation_classifier")
     assert pipe.cfg["ceiling"]["train"]["gold"] == 2
     assert pipe.cfg["ceiling"]["train"]["covered"] == 1
-    assert pipe._training_pairs([Example(predicted, doc)])[1].sum() == 1
+    assert pipe.training_pairs([Example(predicted, doc)])[1].sum() == 1
 
 
 def test_best_threshold_against_all_thresholds():
