@@ -27,7 +27,8 @@ class Case:
     """A component, and enough steps of training for ten documents by heart.
 
     model: makes its model's config, from a tok2vec and other settings. listeners: where the tok2vec stands in it, for
-    components that can listen. encoder: whether it reads from a transformer in front of it.
+    components that can listen. listening_steps: of training behind a shared tok2vec; with as many as `steps`, they must
+    be enough to learn by heart there, too. encoder: whether it reads from a transformer in front of it.
     """
 
     factory: str
@@ -38,6 +39,7 @@ class Case:
     listeners: tuple = ("model.tok2vec",)
     encoder: bool = False
     steps: int = 60
+    listening_steps: int = 30
     learn_rate: float = 0.01
 
     @property
@@ -90,9 +92,15 @@ OVERLAPPING = {
 }
 
 CASES = {
-    "crf_ner": Case("crf_ner", tagging.model_config),
+    "crf_ner": Case("crf_ner", tagging.model_config, listening_steps=80),
     "crf_ner, spans_key": Case(
-        "crf_ner", tagging.model_config, OVERLAPPING, SPANS_KEY, scores=(f"spans_{SPANS_KEY}_f",), steps=80
+        "crf_ner",
+        tagging.model_config,
+        OVERLAPPING,
+        SPANS_KEY,
+        scores=(f"spans_{SPANS_KEY}_f",),
+        listeners=(),
+        steps=80,
     ),
     "crf_ner, softmax": Case("crf_ner", tagging.softmax_config),
     "crf_ner, pool": Case("crf_ner", tagging.pool_config, listeners=("model.*.one.tok2vec",)),
@@ -104,6 +112,7 @@ CASES = {
         relations.model_config,
         scores=("rel_micro_f", "rel_candidate_recall"),
         steps=50,
+        listening_steps=50,
         learn_rate=0.02,
     ),
     "joint_extractor": Case(

@@ -176,7 +176,8 @@ def test_a_label_added_before_initialize_is_used(trained):
 
 def test_no_labels_and_prediction_before_initialize_are_clear_errors(trained):
     case, nlp = trained.case, trained.fresh()
-    if not case.encoder:
+    # A relation classifier without type pairs has no candidates, and so nothing to ask a model about.
+    if case.finds_entities and not case.encoder:
         with pytest.raises(ValueError, match="initialize"):
             nlp(case.blank(trained.docs[0]))
     docs = case.docs(nlp, 2)
@@ -195,11 +196,12 @@ def test_learns_through_a_listener_that_can_be_replaced(name, tmp_path):
     docs = case.docs(nlp)
     nlp.initialize(lambda: case.examples(docs))
     before = nlp.get_pipe("tok2vec").model.predict([docs[0]])[0].copy()
-    case.train(nlp, docs)
+    case.train(nlp, docs, case.listening_steps)
     after = nlp.get_pipe("tok2vec").model.predict([docs[0]])[0]
     assert not np.allclose(before, after), "the gradient must reach the shared tok2vec"
-    scores = nlp.evaluate(case.examples(docs))
-    assert [scores[name] for name in case.scores] == [1.0] * len(case.scores)
+    if case.listening_steps >= case.steps:
+        scores = nlp.evaluate(case.examples(docs))
+        assert [scores[name] for name in case.scores] == [1.0] * len(case.scores)
     others = case.docs(nlp, seed=3)
     expected = [places(nlp(case.blank(doc))) for doc in others]
     assert any(map(any, expected))
