@@ -2,10 +2,10 @@ import shutil
 from pathlib import Path
 from typing import Dict, List
 
-import pool
 import pytest
-from tagger_common import Finished
 
+from benchmarks.common import Finished
+from benchmarks.tagger import pool
 from spacy_clinical_ner.brat import from_doc, write_document
 from spacy_clinical_ner.errors import InputError
 from tests.tagging.pipelines import crf_pipeline, make_docs, make_examples, model_config, train

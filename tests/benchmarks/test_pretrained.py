@@ -1,8 +1,8 @@
 import pytest
 import torch
-from pretrained import SHAPE, WEIGHTS, contents, line, random_twin, report
 from transformers import AutoModel, BertConfig, BertModel
 
+from benchmarks.transformers.pretrained import SHAPE, WEIGHTS, contents, line, random_twin, report
 from spacy_clinical_ner.errors import ClinicalNerError
 from tests.transformers.encoders import trained_tokenizer
 

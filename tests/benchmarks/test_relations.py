@@ -3,9 +3,9 @@ from itertools import product
 import numpy as np
 import pytest
 import spacy
-from relations_compare import figures, median_f, report
-from relations_lookup import LookUp
 
+from benchmarks.relations.compare import figures, median_f, report
+from benchmarks.relations.lookup import LookUp
 from tests.relations.pipelines import given, make_docs, make_examples, model_config, relation_pipeline, train, triples
 
 

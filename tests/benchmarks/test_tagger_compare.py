@@ -1,8 +1,8 @@
 import pytest
-from tagger import comparison_figures
-from tagger_compare import OURS, SPACY, median_models, report
-from tagger_corpus import CANTEMIST, MACCROBAT, lay_out, split_by_hash
 
+from benchmarks.corpus import CANTEMIST, MACCROBAT, lay_out, split_by_hash
+from benchmarks.tagger.__main__ import comparison_figures
+from benchmarks.tagger.compare import OURS, SPACY, median_models, report
 from spacy_clinical_ner.errors import InputError
 
 

@@ -1,10 +1,10 @@
 from pathlib import Path
 
 import pytest
-from tagger import speed_figures
-from tagger_speed import linear_report, speed_report, spread_of_medians
-from tagger_worker import endless_batches, joined_notes
 
+from benchmarks.tagger.__main__ import speed_figures
+from benchmarks.tagger.speed import linear_report, speed_report, spread_of_medians
+from benchmarks.tagger.worker import endless_batches, joined_notes
 from spacy_clinical_ner.tokenization import blank_pipeline
 
 SCORES = {"f": 0.5, "ci_low": 0.4, "ci_high": 0.6}

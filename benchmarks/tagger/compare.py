@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import typer
-from results import commit
-from tagger_common import (
+
+from benchmarks.common import (
     WORK,
     annotate,
     digest,
@@ -26,7 +26,8 @@ from tagger_common import (
     table,
     write_json,
 )
-from tagger_corpus import Corpus, Parts, lay_out, make_vectors
+from benchmarks.corpus import Corpus, Parts, lay_out, make_vectors
+from benchmarks.results import commit
 
 OURS, SPACY = "crf_ner", "spaCy ner"
 SYSTEMS = (SPACY, OURS)

@@ -1,4 +1,4 @@
-"""What the commands of `tagger.py` share: running a command with its log in a file, results on disk, tables."""
+"""What the benchmarks share: running a command with its log in a file, results on disk, tables."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import typer
-from tagger_rounds import threads_environment
 
+from benchmarks.rounds import ROOT, threads_environment
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.files import replacing
 
-BENCHMARKS = Path(__file__).resolve().parent
-ROOT = BENCHMARKS.parent
+BENCHMARKS = ROOT / "benchmarks"
 WORK = BENCHMARKS / "work" / "tagger"
 _NEWS_SECONDS = 60.0
 

@@ -1,7 +1,4 @@
-"""Taggers over transformers: F, speed and memory of `crf_ner` and spaCy's `ner` over MiniLM, and memory that stays.
-
-The script cannot be called transformers.py: that is the name of a library that all scripts in this folder import.
-"""
+"""Taggers over transformers: F, speed and memory of `crf_ner` and spaCy's `ner` over MiniLM, and memory that stays."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ from pathlib import Path
 from typing import Any, Tuple
 
 import typer
-from tagger_rounds import WorkerFailed
 
+from benchmarks.rounds import WorkerFailed
 from spacy_clinical_ner.errors import ClinicalNerError
 
 app = typer.Typer(
@@ -44,9 +41,9 @@ def maccrobat(
     `crf_ner`, as spaCy's accuracy config sets it up; the third is configs/maccrobat.cfg. A tenth of train/ stops the
     training. What has finished is stored and not repeated, so an interrupted command goes on where it stopped.
 
-    Example: python benchmarks/trf.py maccrobat --corpus ../shared/data/maccrobat --seeds 3 --record
+    Example: python -m benchmarks.transformers maccrobat --corpus ../shared/data/maccrobat --seeds 3 --record
     """
-    from trf_compare import compare, figures, report
+    from benchmarks.transformers.compare import compare, figures, report
 
     extra: Tuple[str, ...] = ()
     if max_steps:
@@ -68,11 +65,11 @@ def memory(
     The encoder is a tiny BERT with random weights; the notes are made of always the same words, since spaCy keeps every
     new word for ever. Status 1 if memory grows by more than 5%.
     """
-    from trf_memory import WITHIN, measure_memory
+    from benchmarks.transformers.memory import WITHIN, measure_memory
 
     if many <= few:
         raise ClinicalNerError(f"--many must be more than --few, not {many} and {few}")
-    work = Path(__file__).resolve().parent / "work" / "transformers" / "memory"
+    work = Path(__file__).resolve().parents[1] / "work" / "transformers" / "memory"
     found = measure_memory(work, [few, many])
     growth = found[many] / found[few] - 1
     verdict = f"{growth:+.1%}, at most {WITHIN:.0%}: {'yes' if growth <= WITHIN else 'NO'}"
@@ -85,8 +82,8 @@ def memory(
 
 
 def _record(benchmark: str, figures: Any) -> None:
-    from results import RESULTS
-    from results import record as write
+    from benchmarks.results import RESULTS
+    from benchmarks.results import record as write
 
     write(benchmark, figures, PACKAGES)
     typer.echo(f"Recorded in {RESULTS}")
@@ -97,7 +94,7 @@ def main() -> None:
     try:
         app()
     except (ClinicalNerError, WorkerFailed) as error:
-        print(f"trf.py: {error}", file=sys.stderr)
+        print(f"benchmarks.transformers: {error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -2,7 +2,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tagger_rounds import (
+
+from benchmarks.rounds import (
     Worker,
     WorkerFailed,
     alternate,
@@ -17,7 +18,7 @@ from tagger_rounds import (
 ECHO = """
 import os, sys
 sys.path.insert(0, {folder!r})
-from tagger_rounds import serve
+from benchmarks.rounds import serve
 print("printed before serving goes to the parent, so a worker must not", file=sys.stderr)
 def double(value):
     print("noise")
@@ -28,7 +29,7 @@ serve({{"double": double, "die": lambda: sys.exit(3)}})
 
 @pytest.fixture
 def command():
-    folder = str(Path(__file__).resolve().parents[2] / "benchmarks")
+    folder = str(Path(__file__).resolve().parents[2])
     return [sys.executable, "-c", ECHO.format(folder=folder)]
 
 

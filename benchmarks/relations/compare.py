@@ -8,13 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
-import relations_tutorial
 import typer
-from relations_lookup import LookUp
-from results import commit
 from spacy.language import Language
 from spacy.util import load_config
-from tagger_common import (
+
+from benchmarks.common import (
     BENCHMARKS,
     ROOT,
     digest,
@@ -26,8 +24,10 @@ from tagger_common import (
     table,
     write_json,
 )
-from tagger_corpus import MACCROBAT, lay_out
-
+from benchmarks.corpus import MACCROBAT, lay_out
+from benchmarks.relations import tutorial as relations_tutorial
+from benchmarks.relations.lookup import LookUp
+from benchmarks.results import commit
 from spacy_clinical_ner.annotation import annotate_notes, plan
 from spacy_clinical_ner.brat import read_folder, to_doc
 from spacy_clinical_ner.brat.reader import create_brat_corpus
@@ -116,7 +116,7 @@ def compare(
     ours = load_config(CONFIG)
     configs = {OURS: ours, TUTORIAL: relations_tutorial.tutorial_config(ours)}
     settings = {
-        LOOKUP: digest({"source": (BENCHMARKS / "relations_lookup.py").read_text(encoding="utf8")}),
+        LOOKUP: digest({"source": (BENCHMARKS / "relations" / "lookup.py").read_text(encoding="utf8")}),
         **{name: digest({"config": config.to_str(), "extra": extra}) for name, config in configs.items()},
     }
     settings[REFIT] = settings[OURS]

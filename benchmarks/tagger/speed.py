@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import typer
-from tagger_common import BENCHMARKS, WORK, package_command, run_logged, score, show_f, show_spread, table
-from tagger_rounds import Worker, alternate, median_ratio, rates
+
+from benchmarks.common import WORK, package_command, run_logged, score, show_f, show_spread, table
+from benchmarks.rounds import Worker, alternate, median_ratio, rates
 
 # A note of 100,000 tokens may take this much more time per token than one of 1,000, and this much memory.
 LINEAR_WITHIN = 1.3
@@ -19,9 +20,8 @@ MEMORY_MIB = 2048
 
 
 def worker_command(what: str, model: Path, argument: Any, threads: int) -> List[str]:
-    """The command of a `tagger_worker.py` process."""
-    worker = BENCHMARKS / "tagger_worker.py"
-    return [sys.executable, str(worker), what, str(model), str(argument), str(threads)]
+    """The command of a `benchmarks.tagger.worker` process."""
+    return [sys.executable, "-m", "benchmarks.tagger.worker", what, str(model), str(argument), str(threads)]
 
 
 def measure(models: Mapping[str, Path], what: str, argument: Any, threads: int, rounds: int) -> Dict[str, Dict]:

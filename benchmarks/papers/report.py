@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from tagger_common import show_f, table
-
+from benchmarks.common import show_f, table
 from spacy_clinical_ner.evaluation.plots import require_plots
 from spacy_clinical_ner.files import replacing
 

@@ -3,9 +3,9 @@ import sys
 import time
 
 import pytest
-import tagger_common
-from tagger_common import digest, fingerprint, last_line, read_json, run_logged, show_spread, table, write_json
 
+from benchmarks import common as tagger_common
+from benchmarks.common import digest, fingerprint, last_line, read_json, run_logged, show_spread, table, write_json
 from spacy_clinical_ner.errors import ClinicalNerError
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-import sys
 import time
-from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple
 
 import typer
@@ -112,9 +110,8 @@ def focused(
     The naive form is that of the tests: the layers of Hugging Face with the mask of each pair. Both are called in turn
     in one process, and their results are compared in every round; a difference above 1e-5 ends the run.
 
-    Example: python benchmarks/focused.py --record
+    Example: python -m benchmarks.relations.focused --record
     """
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     import torch
 
     from spacy_clinical_ner.layers.focused_attention import MASKS
@@ -135,8 +132,8 @@ def focused(
             if form == "eq14":
                 slowest = min(slowest, timing.by_clock)
     if record:
-        from results import RESULTS
-        from results import record as write
+        from benchmarks.results import RESULTS
+        from benchmarks.results import record as write
 
         write(TITLE, "; ".join(parts), ("torch", "transformers"))
         typer.echo(f"Recorded in {RESULTS}")

@@ -1,6 +1,6 @@
 """How much memory a process holds after more and more notes through a transformer pipeline. Run as a worker, too:
 
-trf_memory.py worker FOLDER NOTES   prints JSON lines {"notes", "rss_mib"}
+python -m benchmarks.transformers.memory worker FOLDER NOTES   prints JSON lines {"notes", "rss_mib"}
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence
 
-from tagger_rounds import threads_environment
+from benchmarks.rounds import ROOT, threads_environment
 
 # Notes of the second count may leave this much more memory in use than those of the first.
 WITHIN = 0.05
@@ -90,8 +90,8 @@ def work(folder: Path, counts: Sequence[int]) -> None:
 
 def measure_memory(folder: Path, counts: Sequence[int]) -> Dict[int, float]:
     """Resident memory in MiB after so many notes, of a process of its own."""
-    command = [sys.executable, __file__, "worker", str(folder), *map(str, counts)]
-    done = subprocess.run(command, env=threads_environment(1), stdout=subprocess.PIPE, text=True, check=True)
+    command = [sys.executable, "-m", "benchmarks.transformers.memory", "worker", str(folder), *map(str, counts)]
+    done = subprocess.run(command, cwd=ROOT, env=threads_environment(1), stdout=subprocess.PIPE, text=True, check=True)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return {line["notes"]: line["rss_mib"] for line in lines}
 

@@ -1,6 +1,6 @@
 """EDS-NLP at work, in its own environment: `eds.ner_crf` over `eds.transformer`, trained and run as its docs say.
 
-Started by `tagger.py edsnlp`, which gives it everything; it imports nothing of this project but the pipe protocol.
+Started by `benchmarks.tagger edsnlp`, which gives it everything; of this project it imports the pipe protocol alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import edsnlp
 import edsnlp.pipes as eds
 import torch
 from edsnlp.training import ScheduledOptimizer, TrainingData, train
-from tagger_rounds import count_words, note_files, peak_rss_mib, read_note, serve
+
+from benchmarks.rounds import count_words, note_files, peak_rss_mib, read_note, serve
 
 GOLD, PREDICTED = "gold_spans", "predicted_spans"
 

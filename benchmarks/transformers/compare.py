@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
 from spacy.util import load_config
-from tagger_common import WORK as TAGGER_WORK
-from tagger_common import (
+
+from benchmarks.common import WORK as TAGGER_WORK
+from benchmarks.common import (
     fingerprint,
     read_json,
     score,
@@ -21,11 +22,10 @@ from tagger_common import (
     table,
     write_json,
 )
-from tagger_compare import Plan, _convert, _settings, train_all
-from tagger_corpus import MACCROBAT, lay_out
-from tagger_rounds import median_ratio
-from tagger_speed import measure
-
+from benchmarks.corpus import MACCROBAT, lay_out
+from benchmarks.rounds import median_ratio
+from benchmarks.tagger.compare import Plan, _convert, _settings, train_all
+from benchmarks.tagger.speed import measure
 from spacy_clinical_ner.errors import ClinicalNerError
 
 WORK = TAGGER_WORK.parent / "transformers"

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
 import typer
-from tagger_common import WORK as TAGGER_WORK
-from tagger_common import (
+
+from benchmarks.common import WORK as TAGGER_WORK
+from benchmarks.common import (
     digest,
     fingerprint,
     package_command,
@@ -21,9 +22,8 @@ from tagger_common import (
     show_interval,
     table,
 )
-from tagger_compare import Plan, train_all
-from tagger_corpus import CANTEMIST, lay_out
-
+from benchmarks.corpus import CANTEMIST, lay_out
+from benchmarks.tagger.compare import Plan, train_all
 from spacy_clinical_ner.errors import ClinicalNerError
 
 app = typer.Typer(
@@ -56,13 +56,13 @@ def pretrained(
     original .ann, with a bootstrap interval over documents; differences are paired. What has finished is stored below
     benchmarks/work/ and not repeated.
 
-    Example: python benchmarks/pretrained.py --encoder ENCODER --corpus ../shared/data/cantemist --record
+    Example: python -m benchmarks.transformers.pretrained --encoder ENCODER --corpus ../shared/data/cantemist --record
     """
     outcome = compare(encoder.resolve(), corpus.resolve(), seeds, against, max_steps, jobs)
     typer.echo("\n" + report(outcome))
     if record:
-        from results import RESULTS
-        from results import record as write
+        from benchmarks.results import RESULTS
+        from benchmarks.results import record as write
 
         write("pretrained: CANTEMIST over an encoder of raw notes (benchmarks/pretrained.py)", line(outcome), PACKAGES)
         typer.echo(f"Recorded in {RESULTS}")
@@ -172,7 +172,7 @@ def main() -> None:
     try:
         app()
     except ClinicalNerError as error:
-        print(f"pretrained.py: {error}", file=sys.stderr)
+        print(f"benchmarks.transformers.pretrained: {error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -28,7 +28,7 @@ def relations(
     ),
     entities: Optional[Path] = typer.Option(
         None,
-        help="Entities that a tagger found in dev/ (tagger.py maccrobat leaves some): relations between those too.",
+        help="Entities that a tagger found in dev/ (benchmarks.tagger maccrobat leaves some): relations of those too.",
         exists=True,
         file_okay=False,
     ),
@@ -45,9 +45,9 @@ def relations(
     on all of train/, with the threshold tuned before (`clinical-ner refit`). end to end: relations between the entities
     of --entities, which are wrong where those are. A row that is finished is stored and not repeated.
 
-    Example: python benchmarks/relations.py --corpus ../shared/data/maccrobat --seeds 3 --record
+    Example: python -m benchmarks.relations --corpus ../shared/data/maccrobat --seeds 3 --record
     """
-    from relations_compare import compare, figures, report
+    from benchmarks.relations.compare import compare, figures, report
 
     extra: Tuple[str, ...] = ()
     if max_steps:
@@ -55,8 +55,8 @@ def relations(
     results = compare(corpus, seeds, extra, fresh, entities)
     typer.echo("\n" + report(results))
     if record:
-        from results import RESULTS
-        from results import record as write
+        from benchmarks.results import RESULTS
+        from benchmarks.results import record as write
 
         write(BENCHMARK, figures(results), PACKAGES)
         typer.echo(f"Recorded in {RESULTS}")
@@ -67,7 +67,7 @@ def main() -> None:
     try:
         app()
     except ClinicalNerError as error:
-        print(f"relations.py: {error}", file=sys.stderr)
+        print(f"benchmarks.relations: {error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Optional, Tuple
 
 import typer
-from tagger_common import ROOT, package_command, run_logged
 
+from benchmarks.common import ROOT, package_command, run_logged
 from spacy_clinical_ner.errors import InputError
 
 

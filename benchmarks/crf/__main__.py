@@ -15,7 +15,8 @@ import typer
 
 SHAPES = [(16, 100, 3), (16, 100, 5), (32, 128, 31), (32, 128, 83), (128, 128, 31), (8, 512, 83)]
 NOTES = [1_000, 10_000, 100_000]
-WORK = Path(__file__).parent / "work"
+ROOT = Path(__file__).resolve().parents[2]
+WORK = ROOT / "benchmarks" / "work"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -119,7 +120,7 @@ def main(
     Both get the same parameters, emissions and ragged masks and are called in turn; a ratio is one median over the
     other. Losses, gradients and paths are compared at every call: the run stops if they differ.
 
-    Example: python benchmarks/crf.py --threads 1 --budget 10 --record
+    Example: python -m benchmarks.crf --threads 1 --budget 10 --record
     """
     if worker is not None:
         import torch
@@ -135,12 +136,14 @@ def main(
     for count in threads:
         # The number of threads of a BLAS library is settled when it is loaded: a process of its own for each.
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(count))
-        command = [sys.executable, __file__, "--worker", str(count), "--budget", str(budget)]
+        command = [sys.executable, "-m", "benchmarks.crf", "--worker", str(count), "--budget", str(budget)]
         typer.echo(
             f"\n{count} thread{'s' if count > 1 else ''}{_load()}: milliseconds (ours / pytorch-crf = times faster)"
         )
         rows[count] = []
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **limits}) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **limits}
+        ) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 row = json.loads(line)
@@ -151,7 +154,7 @@ def main(
     if plot:
         _draw(rows)
     if record:
-        from results import record as write
+        from benchmarks.results import record as write
 
         for count, measured in rows.items():
             figures = f"{count} thread{'s' if count > 1 else ''}{_load()}: " + "; ".join(map(_figure, measured))

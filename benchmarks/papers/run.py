@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import typer
-from papers_tables import Row, Table, expand
-from papers_tokens import token_scores
-from results import commit
 from spacy.util import load_config
-from tagger_common import (
+from thinc.api import Config
+
+from benchmarks.common import (
     BENCHMARKS,
     annotate,
     digest,
@@ -26,9 +25,10 @@ from tagger_common import (
     score_relations,
     write_json,
 )
-from tagger_corpus import Corpus, Parts, lay_out, make_vectors
-from thinc.api import Config
-
+from benchmarks.corpus import Corpus, Parts, lay_out, make_vectors
+from benchmarks.papers.tables import Row, Table, expand
+from benchmarks.papers.tokens import token_scores
+from benchmarks.results import commit
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.project.layout import find_records, prepare
 from spacy_clinical_ner.training.workflow import uses_vectors
@@ -58,8 +58,8 @@ def find_parts(name: str, lang: str, folder: Path) -> Tuple[Parts, Path]:
     """Parts of a corpus, and the folder for all that is made from it.
 
     dev1/ and dev2/: stop early by the first, score the second. dev/ and test/ the same. dev/ alone is scored, and a
-    tenth of train/ stops the training, as in `tagger.py maccrobat`. Anything else (records of CCKS-2019 as JSON lines,
-    one folder of notes) is laid out as the project's workflows do. Raises InputError for what is no corpus.
+    tenth of train/ stops the training, as in `benchmarks.tagger maccrobat`. Anything else (records of CCKS-2019 as
+    JSON lines, one folder of notes) is laid out as the project's workflows do. Raises InputError for what is no corpus.
     """
     folder = folder.resolve()
     records, _ = find_records(folder)
@@ -151,7 +151,7 @@ def train_row(name: str, config_path: Path, setting: Setting, folder: Path) -> D
     command: List[Any] = [sys.executable, "-m", "spacy"]
     if trained:
         command += ["train", folder / "train.cfg", "--output", model, "--gpu-id", setting.gpu_id]
-        command += ["--code", BENCHMARKS / "tagger_registry.py"]
+        command += ["--code", BENCHMARKS / "registry.py"]
     else:
         command += ["assemble", folder / "train.cfg", model]
     finished = run_logged(name, command, folder / "train.log")
