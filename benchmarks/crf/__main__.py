@@ -112,7 +112,7 @@ def main(
     threads: list[int] = typer.Option([1, 2], help="Numbers of threads to measure with; give it once for each."),
     budget: float = typer.Option(4.0, help="Seconds for each shape and task; more gives steadier medians."),
     plot: bool = typer.Option(False, help="Draw the ratios into benchmarks/work/crf.png (needs matplotlib)."),
-    record: bool = typer.Option(False, help="Append the figures to benchmarks/RESULTS.md."),
+    record: bool = typer.Option(False, help="Add the figures to benchmarks/results/."),
     worker: Optional[int] = typer.Option(None, hidden=True),
 ) -> None:
     """How many times faster than pytorch-crf: loss with gradients, and decoding.
@@ -157,8 +157,8 @@ def main(
         from benchmarks.results import record as write
 
         for count, measured in rows.items():
-            figures = f"{count} thread{'s' if count > 1 else ''}{_load()}: " + "; ".join(map(_figure, measured))
-            write("CRF against pytorch-crf (benchmarks/crf.py)", figures, ("torch", "numpy", "pytorch-crf"))
+            setting = f"{count} thread{'s' if count > 1 else ''}{_load()}"
+            write("crf", [_figure(row) for row in measured], ("torch", "numpy", "pytorch-crf"), setting=setting)
 
 
 def _load() -> str:
@@ -187,10 +187,11 @@ def _show(row: dict[str, Any]) -> str:
     return "   ".join(cells)
 
 
-def _figure(row: dict[str, Any]) -> str:
+def _figure(row: dict[str, Any]) -> dict[str, Any]:
     if "tokens" in row:
-        return f"{row['tokens']} tokens {row['seconds'] * 1e3:.0f} ms"
-    return f"{tuple(row['shape'])} train {_ratio(row['train']):.1f}x decode {_ratio(row['decode']):.1f}x"
+        return {"name": f"{row['tokens']} tokens", "milliseconds": round(row["seconds"] * 1e3)}
+    ratios = {f"{name}_ratio": round(_ratio(row[name]), 1) for name in ("train", "decode")}
+    return {"name": str(tuple(row["shape"])), **ratios}
 
 
 def _draw(rows: dict[int, list[dict[str, Any]]]) -> None:

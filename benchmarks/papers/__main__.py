@@ -75,7 +75,7 @@ def papers(
     ),
     gpu_id: int = typer.Option(-1, min=-1, help="GPU to train on; -1: the CPU, one thread."),
     fresh: bool = typer.Option(False, "--fresh", help="Train again what an earlier run finished."),
-    record: bool = typer.Option(False, "--record", help="Add a dated row for each table to benchmarks/RESULTS.md."),
+    record: bool = typer.Option(False, "--record", help="Add a line for each table to benchmarks/results/."),
 ) -> None:
     """Train the rows of a published table and print the paper's figures and ours side by side.
 
@@ -107,7 +107,7 @@ def papers(
 
     Example: python -m benchmarks.papers --table joint-4 --table joint-5 --table joint-6 --corpus assets/sample/coronary
     """
-    from benchmarks.papers.report import console_report, recorded_line, write_report
+    from benchmarks.papers.report import console_report, heading, recorded_rows, write_report
     from benchmarks.papers.run import WORK, Setting, find_parts, run_table
     from benchmarks.papers.tables import TABLES
 
@@ -122,11 +122,10 @@ def papers(
         typer.echo(f"\nWritten to {page} and {picture}")
         failed |= any(why.startswith("failed") for why in outcome["skipped"].values())
         if record:
-            from benchmarks.results import RESULTS
             from benchmarks.results import record as write
 
-            write(f"papers {table.name}: {table.title}", recorded_line(outcome), PACKAGES)
-            typer.echo(f"Recorded in {RESULTS}")
+            path = write(f"papers {table.name}", recorded_rows(outcome), PACKAGES, setting=heading(outcome))
+            typer.echo(f"Recorded in {path}")
     if failed:
         raise ClinicalNerError("a row failed; see above")
 

@@ -1,4 +1,4 @@
-"""Figures of a paper's table and ours side by side: for the console, as Markdown, as a plot, as a line to record."""
+"""Figures of a paper's table and ours side by side: for the console, as Markdown, as a plot, as rows to record."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from benchmarks.common import show_f, table
+from benchmarks.results import interval
 from spacy_clinical_ner.evaluation.plots import require_plots
 from spacy_clinical_ner.files import replacing
 
@@ -93,36 +94,35 @@ def markdown_report(outcome: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def recorded_line(outcome: Mapping[str, Any]) -> str:
-    """One line for RESULTS.md: every row that has a figure of ours."""
-    parts = [heading(outcome)]
+def recorded_rows(outcome: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """The rows to record: all that have figures of ours."""
+    rows = []
     for row in outcome["rows"]:
         result = row["result"]
         if result is None:
             continue
         scores, epochs = result["scores"], result["epochs"]
-        line = f"{row['name']}: F {show_f(scores)}, P {scores['p']:.4f}, R {scores['r']:.4f}"
+        found: Dict[str, Any] = {"f": interval(scores), "p": round(scores["p"], 4), "r": round(scores["r"], 4)}
         if outcome["table"].relations:
-            line = f"{row['name']}: " + _joint_figures(result)
+            found = _joint_figures(result)
         if outcome["table"].tokens:
-            line += f", token-level weighted F {show_f(result['tokens'])}"
+            found["token_f"] = interval(result["tokens"])
         if epochs is not None:
-            line += f", {epochs['seconds']:.1f} s an epoch ({epochs['cpu_seconds']:.1f} CPU s)"
-        figures = {key.upper(): value for key, value in row["paper"].items() if value is not None}
+            found["epoch_seconds"] = round(epochs["seconds"], 1)
+            found["epoch_cpu_seconds"] = round(epochs["cpu_seconds"], 1)
+        paper = {key.upper(): value for key, value in row["paper"].items() if value is not None}
         if row.get("paper_relations", {}).get("f") is not None:
-            figures["relations F"] = row["paper_relations"]["f"]
-        known = ", ".join(f"{key} {_share(value)}" for key, value in figures.items())
-        parts.append(f"{line} (paper: {known or NOTHING}; trained at {result['commit']})")
-    return "; ".join(parts)
+            paper["relations F"] = row["paper_relations"]["f"]
+        minutes = round(result["train_seconds"] / 60, 1)
+        rows.append({"name": row["name"], **found, "paper": paper or None, "minutes": minutes})
+        rows[-1]["trained_at"] = result["commit"]
+    return rows
 
 
-def _joint_figures(result: Mapping[str, Any]) -> str:
+def _joint_figures(result: Mapping[str, Any]) -> Dict[str, Any]:
     found = result["relations"]
-    parts = [f"entities F {show_f(result['scores'])}"] if found["entities"] else []
-    for name, key in (("gold entities", "gold"), ("end to end", "end_to_end")):
-        if found[key]:
-            parts.append(f"relations, {name}, F {show_f(found[key])}")
-    return ", ".join(parts)
+    figures = {"f": interval(result["scores"])} if found["entities"] else {}
+    return {**figures, **{f"{key}_f": interval(found[key]) for key in ("gold", "end_to_end") if found[key]}}
 
 
 def _plotted(outcome: Mapping[str, Any]) -> List[Mapping[str, Any]]:

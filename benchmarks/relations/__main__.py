@@ -17,7 +17,6 @@ app = typer.Typer(
 )
 
 PACKAGES = ("spacy-clinical-ner", "spacy", "thinc", "torch")
-BENCHMARK = "relations between gold entities (benchmarks/relations.py), MACCROBAT train -> dev"
 
 
 @app.command()
@@ -34,7 +33,7 @@ def relations(
     ),
     max_steps: int = typer.Option(0, min=0, help="Stop trainings after so many updates, to try the command."),
     fresh: bool = typer.Option(False, "--fresh", help="Run again what an earlier run with the same settings finished."),
-    record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/RESULTS.md."),
+    record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/results/."),
 ) -> None:
     """Directed strict micro F over all relation types, against the original .ann, with a bootstrap interval.
 
@@ -55,11 +54,9 @@ def relations(
     results = compare(corpus, seeds, extra, fresh, entities)
     typer.echo("\n" + report(results))
     if record:
-        from benchmarks.results import RESULTS
         from benchmarks.results import record as write
 
-        write(BENCHMARK, figures(results), PACKAGES)
-        typer.echo(f"Recorded in {RESULTS}")
+        typer.echo(f"Recorded in {write('relations maccrobat', figures(results), PACKAGES)}")
 
 
 def main() -> None:

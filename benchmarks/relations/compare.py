@@ -27,7 +27,7 @@ from benchmarks.common import (
 from benchmarks.corpus import MACCROBAT, lay_out
 from benchmarks.relations import tutorial as relations_tutorial
 from benchmarks.relations.lookup import LookUp
-from benchmarks.results import commit
+from benchmarks.results import commit, interval
 from spacy_clinical_ner.annotation import annotate_notes, plan
 from spacy_clinical_ner.brat import read_folder, to_doc
 from spacy_clinical_ner.brat.reader import create_brat_corpus
@@ -191,15 +191,15 @@ def report(results: Mapping[str, List[Any]]) -> str:
     return "\n\n".join([table(header, rows), table(("median F by label", *results), by_label)])
 
 
-def figures(results: Mapping[str, List[Any]]) -> str:
-    """One line for RESULTS.md."""
-    parts = []
+def figures(results: Mapping[str, List[Any]]) -> List[Dict[str, Any]]:
+    """The rows to record."""
+    rows = []
     for system, runs in results.items():
-        values = ", ".join(show_f(run["scores"]) for run in runs)
-        trained = ", ".join(dict.fromkeys(run["commit"] for run in runs))
-        part = f"{system} (at {trained}): median F {median_f(runs):.4f} (by seed {values})"
+        row: Dict[str, Any] = {"name": system, "median_f": round(median_f(runs), 4)}
+        row["by_seed"] = [interval(run["scores"]) for run in runs]
         if runs[0]["ceiling"]:
-            minutes = statistics.median(run["train_seconds"] for run in runs) / 60
-            part += f", candidate recall {runs[0]['ceiling']['recall']:.4f}, training {minutes:.1f} min"
-        parts.append(part)
-    return "; ".join(parts)
+            row["candidate_recall"] = round(runs[0]["ceiling"]["recall"], 4)
+            row["minutes"] = round(statistics.median(run["train_seconds"] for run in runs) / 60, 1)
+        row["trained_at"] = ", ".join(dict.fromkeys(run["commit"] for run in runs))
+        rows.append(row)
+    return rows

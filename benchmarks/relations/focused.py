@@ -14,7 +14,6 @@ app = typer.Typer(
 )
 
 TOLERANCE = 1e-5
-TITLE = "focused attention: packed against whole sequences (benchmarks/focused.py)"
 
 
 class Timing(NamedTuple):
@@ -92,6 +91,18 @@ def measure(encoder: Any, case: Any, form: str, rounds: int) -> Timing:
     return Timing(speeds[0], speeds[1], ratios[0], ratios[1], difference)
 
 
+def figures(name: str, timing: Timing) -> Dict[str, Any]:
+    """The row to record."""
+    return {
+        "name": name,
+        "pairs_per_second": round(timing.packed),
+        "naive_pairs_per_second": round(timing.naive),
+        "ratio": round(timing.by_clock, 1),
+        "cpu_ratio": round(timing.by_cpu, 1),
+        "largest_difference": f"{timing.difference:.0e}",
+    }
+
+
 @app.command()
 def focused(
     pairs: int = typer.Option(30, min=1, help="Candidate pairs of the note."),
@@ -103,7 +114,7 @@ def focused(
     threads: int = typer.Option(1, min=1, help="Threads of torch."),
     seed: int = typer.Option(0, help="Seed of weights, note and mentions."),
     at_least: float = typer.Option(8.0, help="Exit with status 1 if Eq. 14 is not so many times as fast."),
-    record: bool = typer.Option(False, "--record", help="Add a dated row to benchmarks/RESULTS.md."),
+    record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/results/."),
 ) -> None:
     """Pairs per second of the last K layers: only what [CLS] depends on, against the whole note once for each pair.
 
@@ -120,7 +131,8 @@ def focused(
     load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     where = f"{threads} thread(s), {load}; {pairs} pairs of {words}-piece mentions, {tokens} word pieces, width {width}"
     typer.echo(where)
-    parts, slowest = [where], float("inf")
+    rows: List[Dict[str, Any]] = []
+    slowest = float("inf")
     for count in task_layers:
         encoder, case = make_case(pairs, tokens, width, count, count, words, seed)
         for form in reversed(MASKS):
@@ -128,15 +140,14 @@ def focused(
             ratio = f"{timing.by_clock:.1f}x ({timing.by_cpu:.1f}x of CPU time)"
             speeds = f"packed {timing.packed:,.0f} pairs/s, naive {timing.naive:,.0f} pairs/s, {ratio}"
             typer.echo(f"  K={count}, {form}: {speeds}, largest difference {timing.difference:.0e}")
-            parts.append(f"K={count} {form}: {speeds}, difference {timing.difference:.0e}")
+            rows.append(figures(f"K={count} {form}", timing))
             if form == "eq14":
                 slowest = min(slowest, timing.by_clock)
     if record:
-        from benchmarks.results import RESULTS
         from benchmarks.results import record as write
 
-        write(TITLE, "; ".join(parts), ("torch", "transformers"))
-        typer.echo(f"Recorded in {RESULTS}")
+        path = write("relations focused", rows, ("torch", "transformers"), setting=where)
+        typer.echo(f"Recorded in {path}")
     if slowest < at_least:
         typer.echo(f"Eq. 14 is {slowest:.1f} times as fast as the whole sequence, not {at_least:g}", err=True)
         raise typer.Exit(1)

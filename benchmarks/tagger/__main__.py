@@ -6,17 +6,17 @@ import shlex
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import typer
 
-from benchmarks.common import show_difference, show_f
+from benchmarks.results import difference, interval
 from benchmarks.rounds import WorkerFailed, median_ratio
 from spacy_clinical_ner.errors import ClinicalNerError
 
 app = typer.Typer(
     help="Compare whole taggers: quality, speed and memory, in turns on the same machine, scored by the same rule.\n\n"
-    "Everything is written below benchmarks/work/; --record adds a dated row to benchmarks/RESULTS.md. F is strict "
+    "Everything is written below benchmarks/work/; --record adds a line to benchmarks/results/. F is strict "
     "micro F over characters (label and offsets against the original .ann) with a bootstrap interval over documents.",
     no_args_is_help=True,
     add_completion=False,
@@ -34,7 +34,7 @@ VECTORS = typer.Option(
 JOBS = typer.Option(1, min=1, help="Trainings at a time, each with one thread. More than cores slows all of them.")
 MAX_STEPS = typer.Option(0, min=0, help="Stop trainings after this many updates, to try the command; 0: as configured.")
 FRESH = typer.Option(False, "--fresh", help="Train again what an earlier run with the same settings has finished.")
-RECORD = typer.Option(False, "--record", help="Add the figures to benchmarks/RESULTS.md.")
+RECORD = typer.Option(False, "--record", help="Add the figures to benchmarks/results/.")
 
 
 @app.command()
@@ -104,24 +104,21 @@ def _compare(
     command = ["python", "-m", "benchmarks.tagger", "speed", "--ours", models[OURS], "--spacy", models[SPACY]]
     typer.echo(f"\nTheir speed: {shlex.join([*command, '--notes', str(notes)])}")
     if record:
-        _record(f"tagger {corpus.name}: crf_ner against spaCy ner", comparison_figures(outcome))
+        _record(f"tagger {corpus.name}", comparison_figures(outcome))
 
 
-def comparison_figures(outcome: Mapping[str, Any]) -> str:
-    """One line for RESULTS.md: F of every seed, training time and memory, and the paired differences."""
-    parts = []
+def comparison_figures(outcome: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """The rows to record: F of every seed, training time and memory, and the paired differences."""
+    rows: List[Dict[str, Any]] = []
     for system, results in outcome["results"].items():
-        values = ", ".join(show_f(result["scores"]) for result in results)
-        minutes = statistics.median(result["train_seconds"] for result in results) / 60
-        memory = statistics.median(result["train_peak_rss_mib"] for result in results)
-        trained = ", ".join(dict.fromkeys(result["commit"] for result in results))
-        parts.append(
-            f"{system} (trained at {trained}): median F {outcome['medians'][system]:.4f} (by seed {values}), "
-            f"training {minutes:.1f} min, peak RSS {memory:,.0f} MiB"
-        )
-    pairs = (pair["comparison"] for pair in outcome["pairs"])
-    differences = ", ".join(show_difference(d) for d in pairs)
-    return "; ".join([*parts, f"paired difference by seed {differences}"])
+        row: Dict[str, Any] = {"name": system, "median_f": round(outcome["medians"][system], 4)}
+        row["by_seed"] = [interval(result["scores"]) for result in results]
+        row["minutes"] = round(statistics.median(result["train_seconds"] for result in results) / 60, 1)
+        row["train_peak_mib"] = round(statistics.median(result["train_peak_rss_mib"] for result in results))
+        row["trained_at"] = ", ".join(dict.fromkeys(result["commit"] for result in results))
+        rows.append(row)
+    pairs = [difference(pair["comparison"]) for pair in outcome["pairs"]]
+    return [*rows, {"name": "paired difference", "differences": pairs}]
 
 
 @app.command()
@@ -149,23 +146,22 @@ def speed(
     outcome = measure_speed({SPACY: spacy.resolve(), OURS: ours.resolve()}, notes.resolve(), threads, rounds, updates)
     typer.echo("\n" + speed_report(outcome, SPACY))
     if record:
-        _record("tagger speed: crf_ner against spaCy ner", speed_figures(outcome, SPACY, notes))
+        _record("tagger speed", speed_figures(outcome, SPACY), f"notes {notes.parent.name}/{notes.name}")
 
 
-def speed_figures(outcome: Mapping[str, Any], reference: str, notes: Path) -> str:
-    """One line for RESULTS.md."""
-    parts = [f"notes {notes.parent.name}/{notes.name}"]
-    parts += [f"{name}: F {show_f(scores)}" for name, scores in outcome["scores"].items() if scores]
+def speed_figures(outcome: Mapping[str, Any], reference: str) -> List[Dict[str, Any]]:
+    """The rows to record."""
+    rows: List[Dict[str, Any]] = []
+    rows += [{"name": name, "f": interval(scores)} for name, scores in outcome["scores"].items() if scores]
     for kind in ("inference", "training"):
         for threads, systems in outcome[kind].items():
             for name, figures in systems.items():
-                rate = statistics.median(figures["rates"])
-                ratio = median_ratio(figures["rates"], systems[reference]["rates"])
-                memory = figures["peak_rss_mib"]
-                parts.append(
-                    f"{kind}, {threads} thread(s), {name}: {rate:,.0f} words/s ({ratio:.2f} x), {memory:,.0f} MiB"
-                )
-    return "; ".join(parts)
+                row: Dict[str, Any] = {"name": f"{kind}, {threads} thread(s), {name}"}
+                row["words_per_second"] = round(statistics.median(figures["rates"]))
+                row["ratio"] = round(median_ratio(figures["rates"], systems[reference]["rates"]), 2)
+                row["peak_mib"] = round(figures["peak_rss_mib"])
+                rows.append(row)
+    return rows
 
 
 @app.command()
@@ -191,15 +187,14 @@ def linear(
     outcome = measure_linear(model.resolve(), notes.resolve(), sorted(sizes), rounds, threads)
     typer.echo(linear_report(outcome))
     if record:
-        spread = spread_of_medians(outcome["seconds_per_token"])
-        times = ", ".join(
-            f"{size:,} tokens {statistics.median(values) * 1e6:.1f} us/token"
+        rows: List[Dict[str, Any]] = [
+            {"name": f"{size:,} tokens", "microseconds_per_token": round(statistics.median(values) * 1e6, 1)}
             for size, values in outcome["seconds_per_token"].items()
-        )
-        largest = f"peak RSS for {max(sizes):,} tokens {outcome['peak_rss_mib']:,.0f} MiB"
-        _record(
-            "tagger linear: one long note", f"{threads} thread(s): {times}; slowest/fastest {spread:.2f}; {largest}"
-        )
+        ]
+        rows[-1]["peak_mib"] = round(outcome["peak_rss_mib"])
+        spread = spread_of_medians(outcome["seconds_per_token"])
+        rows.append({"name": "slowest over fastest", "ratio": round(spread, 2)})
+        _record("tagger linear", rows, f"{threads} thread(s)")
 
 
 @app.command()
@@ -233,15 +228,13 @@ def edsnlp(
     outcome = compare_with_edsnlp(corpus, budget, rounds, fresh=fresh)
     typer.echo("\n" + edsnlp_report(outcome))
     if record:
-        _record("tagger edsnlp: crf_ner against EDS-NLP over MiniLM, MACCROBAT dev", edsnlp_figures(outcome))
+        _record("tagger edsnlp", edsnlp_figures(outcome), outcome["budget"])
 
 
-def _record(benchmark: str, figures: str) -> None:
-    from benchmarks.results import RESULTS
+def _record(benchmark: str, rows: List[Dict[str, Any]], setting: str = "") -> None:
     from benchmarks.results import record as write
 
-    write(benchmark, figures, PACKAGES)
-    typer.echo(f"Recorded in {RESULTS}")
+    typer.echo(f"Recorded in {write(benchmark, rows, PACKAGES, setting=setting)}")
 
 
 def main() -> None:

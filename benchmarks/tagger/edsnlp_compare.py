@@ -29,7 +29,7 @@ from benchmarks.common import (
     versions,
     write_json,
 )
-from benchmarks.results import commit
+from benchmarks.results import commit, interval
 from benchmarks.rounds import Worker, alternate, count_words, median_ratio, note_files, rates, read_note
 from benchmarks.tagger.speed import worker_command
 from spacy_clinical_ner.brat import BratDocument, Entity, document_name, list_notes, read_document, write_document
@@ -318,19 +318,18 @@ def edsnlp_report(outcome: Mapping[str, Any]) -> str:
     )
 
 
-def edsnlp_figures(outcome: Mapping[str, Any]) -> str:
-    """One line for RESULTS.md."""
-    parts = [outcome["budget"]]
+def edsnlp_figures(outcome: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """The rows to record."""
+    rows: List[Dict[str, Any]] = []
     for name, trained in outcome["training"].items():
-        used = ", ".join(f"{package} {version}" for package, version in trained["versions"].items())
-        used += f", trained at {trained['commit']}"
-        rate, memory = trained["train_words_per_second"], trained["train_peak_rss_mib"]
-        cpu = trained["train_words_per_cpu_second"]
-        parts.append(f"{name} ({used}): training {rate:,.0f} words/s ({cpu:,.0f} a CPU second), {memory:,.0f} MiB")
+        row: Dict[str, Any] = {"name": f"{name}, training"}
+        row["train_words_per_second"] = round(trained["train_words_per_second"])
+        row["train_words_per_cpu_second"] = round(trained["train_words_per_cpu_second"])
+        row["train_peak_mib"] = round(trained["train_peak_rss_mib"])
+        row["packages"] = ", ".join(f"{package} {version}" for package, version in trained["versions"].items())
+        rows.append({**row, "trained_at": trained["commit"]})
     for name, ran in outcome["inference"].items():
-        rate = statistics.median(ran["rates"])
-        parts.append(
-            f"{name}: F {show_f(outcome['scores'][name])}, inference {rate:,.0f} words/s, "
-            f"{ran['peak_rss_mib']:,.0f} MiB"
-        )
-    return "; ".join(parts)
+        row = {"name": name, "f": interval(outcome["scores"][name])}
+        row["words_per_second"] = round(statistics.median(ran["rates"]))
+        rows.append({**row, "peak_mib": round(ran["peak_rss_mib"])})
+    return rows

@@ -25,7 +25,8 @@ from benchmarks.common import (
     write_json,
 )
 from benchmarks.corpus import CANTEMIST, lay_out
-from benchmarks.results import commit
+from benchmarks.results import commit, interval
+from benchmarks.results import difference as paired
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 
 app = typer.Typer(
@@ -54,7 +55,7 @@ def pool(
     epochs: int = typer.Option(
         0, min=0, help="Passes over background/ in which the last pool teaches a student; 0: there is none."
     ),
-    record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/RESULTS.md."),
+    record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/results/."),
 ) -> None:
     """CANTEMIST, dev2/: taggers that were trained on train/ alone, their pool, and the same trained on dev1/ too.
 
@@ -71,11 +72,10 @@ def pool(
     results = measure(given, corpus.resolve(), refits, same_passes, epochs)
     typer.echo("\n" + report(results))
     if record:
-        from benchmarks.results import RESULTS
         from benchmarks.results import record as write
 
-        write("pool: CANTEMIST, taggers and what they find together (benchmarks/pool.py)", line(results), PACKAGES)
-        typer.echo(f"Recorded in {RESULTS}")
+        path = write("tagger pool", figures(results), PACKAGES, setting=f"differences are those to {WORDS}")
+        typer.echo(f"Recorded in {path}")
 
 
 def measure(
@@ -189,15 +189,16 @@ def difference(result: Mapping[str, Any]) -> str:
     return show_difference(found) if found else ""
 
 
-def line(results: Sequence[Mapping[str, Any]]) -> str:
-    """One line for RESULTS.md."""
-    parts = []
+def figures(results: Sequence[Mapping[str, Any]]) -> List[Dict[str, Any]]:
+    """The rows to record."""
+    rows = []
     for result in results:
-        against = difference(result)
-        parts.append(
-            f"{result['name']}: {show_f(result['scores'])}" + (f", against {WORDS} {against}" if against else "")
-        )
-    return "; ".join(parts)
+        found = result["scores"].get("comparison")
+        row = {"name": result["name"], "f": interval(result["scores"])}
+        row["difference"] = paired(found) if found else None
+        minutes = round(result["seconds"] / 60, 1) or None
+        rows.append({**row, "minutes": minutes, "trained_at": result["commit"]})
+    return rows
 
 
 def main() -> None:

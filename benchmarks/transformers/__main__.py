@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Tuple
+from typing import Any, Dict, List, Tuple
 
 import typer
 
@@ -12,8 +12,8 @@ from benchmarks.rounds import WorkerFailed
 from spacy_clinical_ner.errors import ClinicalNerError
 
 app = typer.Typer(
-    help="Measure taggers over transformers.\n\nEverything is written below benchmarks/work/; --record adds a row "
-    "to benchmarks/RESULTS.md. F is strict micro F over characters (label and offsets against the original .ann) with "
+    help="Measure taggers over transformers.\n\nEverything is written below benchmarks/work/; --record adds a line "
+    "to benchmarks/results/. F is strict micro F over characters (label and offsets against the original .ann) with "
     "a bootstrap interval over documents.",
     no_args_is_help=True,
     add_completion=False,
@@ -21,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 PACKAGES = ("spacy-clinical-ner", "spacy", "spacy-transformers", "transformers", "thinc", "torch")
-RECORD = typer.Option(False, "--record", help="Add the figures to benchmarks/RESULTS.md.")
+RECORD = typer.Option(False, "--record", help="Add the figures to benchmarks/results/.")
 
 
 @app.command()
@@ -51,7 +51,7 @@ def maccrobat(
     outcome = compare(corpus, seeds, rounds, updates, jobs=jobs, extra=extra, fresh=fresh)
     typer.echo("\n" + report(outcome))
     if record:
-        _record("trf maccrobat: crf_ner and spaCy ner over MiniLM", figures(outcome))
+        _record("transformers maccrobat", figures(outcome))
 
 
 @app.command()
@@ -76,17 +76,19 @@ def memory(
     text = f"resident after {few:,} notes {found[few]:,.0f} MiB, after {many:,} {found[many]:,.0f} MiB ({verdict})"
     typer.echo(text)
     if record:
-        _record("trf memory: notes through a transformer pipeline", text)
+        rows: List[Dict[str, Any]] = [
+            {"name": f"after {count:,} notes", "resident_mib": round(found[count])} for count in (few, many)
+        ]
+        rows[1]["growth_percent"] = round(100 * growth, 1)
+        _record("transformers memory", rows, f"growth at most {WITHIN:.0%}")
     if growth > WITHIN:
         raise typer.Exit(1)
 
 
-def _record(benchmark: str, figures: Any) -> None:
-    from benchmarks.results import RESULTS
+def _record(benchmark: str, rows: List[Dict[str, Any]], setting: str = "") -> None:
     from benchmarks.results import record as write
 
-    write(benchmark, figures, PACKAGES)
-    typer.echo(f"Recorded in {RESULTS}")
+    typer.echo(f"Recorded in {write(benchmark, rows, PACKAGES, setting=setting)}")
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ from benchmarks.common import (
     fingerprint,
     read_json,
     score,
-    show_difference,
     show_f,
     show_interval,
     show_spread,
@@ -23,6 +22,7 @@ from benchmarks.common import (
     write_json,
 )
 from benchmarks.corpus import MACCROBAT, lay_out
+from benchmarks.results import difference, interval
 from benchmarks.rounds import median_ratio
 from benchmarks.tagger.compare import Plan, _convert, _settings, train_all
 from benchmarks.tagger.speed import measure
@@ -178,21 +178,20 @@ def report(outcome: Mapping[str, Any]) -> str:
     )
 
 
-def figures(outcome: Mapping[str, Any]) -> str:
-    """One line for RESULTS.md."""
-    parts = []
+def figures(outcome: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """The rows to record."""
+    rows: List[Dict[str, Any]] = []
     for system in SYSTEMS:
-        results = outcome["results"][system]
-        by_seed = ", ".join(show_f(result["scores"]) for result in results)
-        memory = statistics.median(result["train_peak_rss_mib"] for result in results)
-        rates = {kind: statistics.median(outcome[kind][system]["rates"]) for kind in ("training", "inference")}
-        parts.append(
-            f"{system}: median F {outcome['medians'][system]:.4f} (by seed {by_seed}), training "
-            f"{rates['training']:,.0f} words/s, {memory:,.0f} MiB, inference {rates['inference']:,.0f} words/s, "
-            f"{outcome['inference'][system]['peak_rss_mib']:,.0f} MiB"
-        )
+        results, reading = outcome["results"][system], outcome["inference"][system]
+        row: Dict[str, Any] = {"name": system, "median_f": round(outcome["medians"][system], 4)}
+        row["by_seed"] = [interval(result["scores"]) for result in results]
+        row["train_words_per_second"] = round(statistics.median(outcome["training"][system]["rates"]))
+        row["train_peak_mib"] = round(statistics.median(result["train_peak_rss_mib"] for result in results))
+        row["words_per_second"] = round(statistics.median(reading["rates"]))
+        row["peak_mib"] = round(reading["peak_rss_mib"])
+        row["minutes"] = round(statistics.median(result["train_seconds"] for result in results) / 60, 1)
+        rows.append(row)
     for other, by_seed in outcome["pairs"].items():
-        differences = ", ".join(show_difference(d) for d in by_seed)
-        parts.append(f"paired difference to {other} by seed {differences}")
+        rows.append({"name": f"paired difference to {other}", "differences": [difference(one) for one in by_seed]})
     ratio = median_ratio(outcome["inference"][CRF]["rates"], outcome["inference"][NER]["rates"])
-    return "; ".join([*parts, f"inference {ratio:.2f} x {NER}"])
+    return [*rows, {"name": f"inference, against {NER}", "ratio": round(ratio, 2)}]

@@ -6,7 +6,7 @@ import hashlib
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import typer
 
@@ -17,12 +17,12 @@ from benchmarks.common import (
     package_command,
     run_logged,
     score,
-    show_difference,
     show_f,
     show_interval,
     table,
 )
 from benchmarks.corpus import CANTEMIST, lay_out
+from benchmarks.results import difference, interval
 from benchmarks.tagger.compare import Plan, train_all
 from spacy_clinical_ner.errors import ClinicalNerError
 
@@ -48,7 +48,7 @@ def pretrained(
     ),
     max_steps: int = typer.Option(0, min=0, help="So many updates in place of the config's."),
     jobs: int = typer.Option(1, min=1, help="Trainings at a time."),
-    record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/RESULTS.md."),
+    record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/results/."),
 ) -> None:
     """CANTEMIST, train/ to dev2/ (dev1/ stops the training): configs/cantemist_trf.cfg over the encoder and its twin.
 
@@ -61,11 +61,9 @@ def pretrained(
     outcome = compare(encoder.resolve(), corpus.resolve(), seeds, against, max_steps, jobs)
     typer.echo("\n" + report(outcome))
     if record:
-        from benchmarks.results import RESULTS
         from benchmarks.results import record as write
 
-        write("pretrained: CANTEMIST over an encoder of raw notes (benchmarks/pretrained.py)", line(outcome), PACKAGES)
-        typer.echo(f"Recorded in {RESULTS}")
+        typer.echo(f"Recorded in {write('transformers pretrained', figures(outcome), PACKAGES)}")
 
 
 def contents(folder: Path, names: Tuple[str, ...]) -> Dict[str, str]:
@@ -152,19 +150,19 @@ def report(outcome: Dict[str, Any]) -> str:
     )
 
 
-def line(outcome: Dict[str, Any]) -> str:
-    """One line for RESULTS.md."""
-    parts = []
+def figures(outcome: Dict[str, Any]) -> List[Dict[str, Any]]:
+    """The rows to record."""
+    rows: List[Dict[str, Any]] = []
     for system, results in outcome["results"].items():
         median = statistics.median(result["scores"]["f"] for result in results)
-        by_seed = ", ".join(show_f(result["scores"]) for result in results)
-        parts.append(f"{system}: median F {median:.4f} (by seed {by_seed})")
+        minutes = statistics.median(result["train_seconds"] for result in results) / 60
+        by_seed = [interval(result["scores"]) for result in results]
+        rows.append({"name": system, "median_f": round(median, 4), "by_seed": by_seed, "minutes": round(minutes, 1)})
     if outcome["against"]:
-        parts.append(f"the other tagger {show_f(outcome['against'])}")
-    for name, by_seed in outcome["differences"].items():
-        values = ", ".join(show_difference(d) for d in by_seed)
-        parts.append(f"paired difference to {name} by seed {values}")
-    return "; ".join(parts)
+        rows.append({"name": "the other tagger", "f": interval(outcome["against"])})
+    for name, found in outcome["differences"].items():
+        rows.append({"name": f"paired difference to {name}", "differences": [difference(one) for one in found]})
+    return rows
 
 
 def main() -> None:

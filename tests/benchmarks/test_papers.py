@@ -11,7 +11,7 @@ from benchmarks import registry as tagger_registry
 from benchmarks.common import Finished
 from benchmarks.corpus import Parts
 from benchmarks.papers import run as papers_run
-from benchmarks.papers.report import console_report, markdown_report, recorded_line, write_report
+from benchmarks.papers.report import console_report, markdown_report, recorded_rows, write_report
 from benchmarks.papers.run import Setting, epoch_figures, find_parts, row_config, run_table, set_paths, set_value
 from benchmarks.papers.tables import CANTEMIST_3, CCKS_2, DIABETES, MACCROBAT_1, TABLES, Figures, Row, Table, expand
 from benchmarks.papers.tokens import token_labels, weighted_token_scores
@@ -255,8 +255,10 @@ def test_joint_tables_score_relations_as_far_as_they_are_trained(corpus, tmp_pat
     assert f"| entities alone | - | - | {whole} | - | - | - | - | {speed}" in lines
     assert f"| relations alone | - | - | - | {whole} | 1.0000 | 1.0000 | - | {speed}" in lines
     assert f"| joint | 0.9689 | 0.8851 | {whole} | {whole} | 1.0000 | 1.0000 | {whole} | {speed}" in lines
-    assert f"relations, end to end, F {whole}" in recorded_line(outcome)
-    assert "(paper: F 0.9689, relations F 0.8851;" in recorded_line(outcome)
+    recorded = {row["name"]: row for row in recorded_rows(outcome)}
+    assert recorded["joint"]["end_to_end_f"] == recorded["joint"]["gold_f"] == [1.0, 1.0, 1.0]
+    assert recorded["joint"]["paper"] == {"F": 0.9689, "relations F": 0.8851}
+    assert "f" not in recorded["relations alone"] and "end_to_end_f" not in recorded["relations alone"]
     _, picture = write_report(outcome, tmp_path)
     assert picture.read_bytes().startswith(b"\x89PNG")
     # A row of another table with the same config is not trained again.
@@ -307,14 +309,16 @@ def test_token_level_figures_have_a_column_of_their_own(outcome):
     lines = markdown_report(outcome).splitlines()
     assert any("| 0.5000 | 0.2500 | 0.7500 [0.790, 0.810] | 12.3 (11.0) |" in line for line in lines)
     assert len({line.replace("\\|", "").count("|") for line in lines if line.startswith("|")}) == 1
-    assert "token-level weighted F 0.7500" in recorded_line(outcome)
+    assert recorded_rows(outcome)[0]["token_f"][0] == 0.75
 
 
-def test_recorded_line_has_every_figure_and_the_commit(outcome):
-    line = recorded_line(outcome)
-    assert "look-up: F 0.3000 [0.290, 0.310], P 0.5000, R 0.2500 (paper: P 0.181, F 0.2915; trained at abc1234)" in line
-    assert "12.3 s an epoch (11.0 CPU s) (paper: -; trained at abc1234)" in line
-    assert "late" not in line and "\n" not in line
+def test_recorded_rows_have_every_figure_and_the_commit(outcome):
+    look_up, other = recorded_rows(outcome)
+    scores = {"f": [0.3, 0.29, 0.31], "p": 0.5, "r": 0.25}
+    paper = {"P": 0.181, "F": 0.2915}
+    assert look_up == {"name": "look-up", **scores, "paper": paper, "minutes": 1.5, "trained_at": "abc1234"}
+    assert (other["epoch_seconds"], other["epoch_cpu_seconds"], other["paper"]) == (12.3, 11.0, None)
+    assert other["trained_at"] == "abc1234"
 
 
 def test_page_and_plot_are_written(outcome, tmp_path):

@@ -59,7 +59,9 @@ def test_rows_are_scored_against_the_first_and_stored(places: Path, monkeypatch:
         scores = result["scores"]
         assert scores["comparison"]["difference"] == pytest.approx(scores["f"] - first["f"])
     assert f"{results[2]['scores']['f']:.4f}" in pool.report(results)
-    assert "pool: " in pool.line(results)
+    rows = pool.figures(results)
+    assert [row["name"] for row in rows] == ["word vectors", "transformer", "pool"]
+    assert rows[0]["difference"] is None and rows[2]["f"][0] == round(results[2]["scores"]["f"], 4)
     monkeypatch.setattr(pool, "annotate", None)  # nothing is annotated a second time
     assert pool.measure(*arguments) == results
 

@@ -57,9 +57,11 @@ def outcome():
 def test_report_and_figures(outcome):
     text = report(outcome)
     assert "0.6200 [0.610, 0.630]" in text and "+0.0200" in text and "1.50" in text
-    line = figures(outcome)
-    assert "\n" not in line
-    assert f"inference 1.50 x {NER}" in line
+    *systems, first, second, ratio = figures(outcome)
+    assert {row["name"]: row["median_f"] for row in systems} == {CRF: 0.62, NER: 0.6, CPU: 0.5}
+    assert first == {"name": f"paired difference to {NER}", "differences": [[0.02, 0.01, 0.03]]}
+    assert second["name"] == f"paired difference to {CPU}"
+    assert ratio == {"name": f"inference, against {NER}", "ratio": 1.5}
     assert str(median_model([*outcome["results"][CRF], *outcome["results"][CPU]])) == f"{CPU}-0.5"
 
 
