@@ -46,15 +46,16 @@ def to_google(docstring: str, parameters: Sequence[str], attributes: Sequence[st
     for paragraph in docstring.split("\n\n"):
         for match in _RAISES.finditer(paragraph):
             sections["Raises"] += [_error(one) for one in _NEXT_ERROR.split(match[1])]
-        paragraph = _RAISES.sub("", paragraph)
-        if text:  # the first line may say what a function returns, and is then its summary
-            sections["Returns"] += [("", match[1]) for match in _RETURNS.finditer(paragraph)]
-            paragraph = _RETURNS.sub("", paragraph)
-        before, found = split_parameters(paragraph, [*parameters, *attributes])
-        for names, description in found:
-            for name in re.split(r", | and ", names):
-                sections["Args" if name in parameters else "Attributes"].append((name, description))
-        text.append(before.strip())
+        # What follows the sentence is no part of the parameter before it.
+        for piece in _RAISES.sub("\0", paragraph).split("\0"):
+            if text:  # the first line may say what a function returns, and is then its summary
+                sections["Returns"] += [("", match[1]) for match in _RETURNS.finditer(piece)]
+                piece = _RETURNS.sub("", piece)
+            before, found = split_parameters(piece.strip("\n"), [*parameters, *attributes])
+            for names, description in found:
+                for name in re.split(r", | and ", names):
+                    sections["Args" if name in parameters else "Attributes"].append((name, description))
+            text.append(before.strip())
     parts = [paragraph for paragraph in text if paragraph]
     parts += [f"{title}:\n{_items(items)}" for title, items in sections.items() if items]
     return "\n\n".join(parts)
@@ -62,7 +63,7 @@ def to_google(docstring: str, parameters: Sequence[str], attributes: Sequence[st
 
 def _error(words: str) -> Tuple[str, str]:
     name, _, why = words.strip().partition(" ")
-    return name.strip(".,:;"), why or "see above."
+    return name.strip(".,:;"), f"{why.rstrip('.')}." if why else "see above."
 
 
 def _items(items: Sequence[Tuple[str, str]]) -> str:
