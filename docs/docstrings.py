@@ -26,7 +26,7 @@ def split_parameters(paragraph: str, names: Sequence[str]) -> Tuple[str, List[Tu
     if not known:
         return paragraph, []
     start = re.compile(
-        rf"(?:(?<=\. )|(?<=\.\n)|(?<=; )|(?<=\n)|^)((?:{known})(?:(?:, | and )(?:{known}))*)( \([^)]*\))?: "
+        rf"(?:(?<=\. )|(?<=\.\n)|(?<=; )|(?<=\), )|(?<=\n)|^)((?:{known})(?:(?:, | and )(?:{known}))*)( \([^)]*\))?: "
     )
     found = list(start.finditer(paragraph))
     if not found:

@@ -7,9 +7,12 @@ import sys
 
 import pytest
 
+from benchmarks.crf.__main__ import _figure
 from benchmarks.index import INDEX
 from benchmarks.papers.tables import TABLES
+from benchmarks.relations.focused import Timing, figures
 from benchmarks.results import FIGURES, RESULTS, ROOT, difference, interval, load, pages, record, results_page, show
+from benchmarks.tagger.edsnlp_compare import edsnlp_figures
 
 ROWS = [
     {"name": "ours", "f": [0.817, 0.8, 0.835], "difference": [-0.02, -0.03, 0.01], "paper": {"F": 0.8}},
@@ -80,3 +83,33 @@ def test_numbers_are_rounded_as_they_are_shown():
     assert show("f", interval(scores)) == "0.8432 [0.831, 0.856]"
     comparison = {"difference": -0.01005, "ci_low": -0.02, "ci_high": 0.001}
     assert show("difference", difference(comparison)).startswith("-0.010") and show("words_per_second", 1234) == "1,234"
+
+
+def test_rows_of_timings_are_those_that_the_pages_show():
+    tasks = {"train": {"ours": 0.5, "theirs": 4.0}, "decode": {"ours": 1.0, "theirs": 2.54}}
+    assert _figure({"shape": [16, 100, 3], **tasks}) == {
+        "name": "(16, 100, 3)",
+        "train_ratio": 8.0,
+        "decode_ratio": 2.5,
+    }
+    assert _figure({"tokens": 1000, "seconds": 0.0071}) == {"name": "1000 tokens", "milliseconds": 7}
+    row = figures("K=2 eq14", Timing(60.4, 2.2, 24.61, 24.04, 1.2e-6))
+    speeds = {"pairs_per_second": 60, "naive_pairs_per_second": 2, "ratio": 24.6, "cpu_ratio": 24.0}
+    assert row == {"name": "K=2 eq14", **speeds, "largest_difference": "1e-06"} and row.keys() <= FIGURES.keys()
+
+
+def test_rows_of_edsnlp_name_what_was_trained_with_what():
+    trained = {"train_words_per_second": 193.4, "train_words_per_cpu_second": 465.0, "train_peak_rss_mib": 2313.2}
+    scores = {"f": 0.5386, "ci_low": 0.487, "ci_high": 0.588}
+    outcome = {
+        "training": {"EDS-NLP": {**trained, "versions": {"edsnlp": "0.23.0", "torch": "2.13.0"}, "commit": "abc1234"}},
+        "inference": {"EDS-NLP, float32": {"rates": [1700.0, 1739.0, 1800.0], "peak_rss_mib": 696.0}},
+        "scores": {"EDS-NLP, float32": scores},
+    }
+    training, inference = edsnlp_figures(outcome)
+    speeds = {"train_words_per_second": 193, "train_words_per_cpu_second": 465, "train_peak_mib": 2313}
+    made_with = {"packages": "edsnlp 0.23.0, torch 2.13.0", "trained_at": "abc1234"}
+    assert training == {"name": "EDS-NLP, training", **speeds, **made_with}
+    found = {"f": [0.5386, 0.487, 0.588], "words_per_second": 1739, "peak_mib": 696}
+    assert inference == {"name": "EDS-NLP, float32", **found}
+    assert (training.keys() | inference.keys()) <= FIGURES.keys()

@@ -15,6 +15,7 @@ import pytest
 import typer
 from weasel.util import load_project_config
 
+import spacy_clinical_ner
 from spacy_clinical_ner import cli
 
 ROOT = Path(__file__).parents[2]
@@ -225,6 +226,17 @@ def test_files_exist(path: str) -> None:
 def test_links_to_files_exist(name: str) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[name]):
         assert ((ROOT / name).parent / target).exists(), target
+
+
+def test_types_are_shipped() -> None:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf8")
+    assert (PACKAGE / "py.typed").is_file() and parser["options.package_data"]["spacy_clinical_ner"] == "py.typed"
+
+
+def test_the_citation_has_the_version_of_the_package() -> None:
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf8")
+    assert f"\nversion: {spacy_clinical_ner.__version__}\n" in citation
 
 
 def test_readme_is_a_front_door() -> None:
