@@ -1,6 +1,7 @@
 # make demo   from nothing to spacy.load("es_cantemist_ner"), offline but for pip
 # make test   the test suite
 # make lint   style, types, and the arrows between the folders
+# make docs   the documentation, as a site in site/; warnings are errors
 #
 # Everything happens in .venv, which is made with $(PYTHON) when it is missing. Steps that are done leave a stamp in
 # .venv and are skipped until what they depend on changes; `make clean` forgets them.
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The version pinned in constraints.txt; torch stands first, as other packages would choose a build of their own.
 TORCH := $(shell sed -n 's/^\(torch==.*\)$$/\1/p' constraints.txt)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m spacy project run all .
@@ -30,6 +31,9 @@ lint: $(VENV)/.dev
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 clean:
 	rm -rf $(VENV)
 
@@ -42,6 +46,10 @@ $(VENV)/.base: constraints.txt
 
 $(VENV)/.demo: $(VENV)/.base setup.cfg pyproject.toml
 	$(PIP) --no-build-isolation --editable '.[plots,vectors]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base setup.cfg pyproject.toml
+	$(PIP) --no-build-isolation --editable '.[docs]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base setup.cfg pyproject.toml
