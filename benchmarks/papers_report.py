@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from tagger_common import show_f, table
 
-from spacy_clinical_ner.evaluation.plots import require_plots
+from spacy_clinical_ner.plotting import require_plots
 from spacy_clinical_ner.files import replacing
 
 NOTHING = "-"
