@@ -31,7 +31,9 @@ def read_document(
         document = parse_standoff(name, text, "")
         document.audit.has_ann = False
         return document
-    return parse_standoff(name, text, read_text(ann_path), path=ann_path, on_error=on_error, text_mismatch=text_mismatch)
+    return parse_standoff(
+        name, text, read_text(ann_path), path=ann_path, on_error=on_error, text_mismatch=text_mismatch
+    )
 
 
 def list_notes(folder: Union[str, Path]) -> List[Path]:

@@ -221,7 +221,10 @@ def try_on_a_note(pipeline: str, brat: Path, *, show_text: bool = False, given_e
     if given_entities:
         note, relations = find_relations(load_pipeline(pipeline), notes)
         kind, header = "relations", ("label", "head", "tail", "score")
-        rows = [(r.label, f"{r.head[0]} {r.head[1]}-{r.head[2]}", f"{r.tail[0]} {r.tail[1]}-{r.tail[2]}", f"{r.score:.3f}") for r in relations]
+        rows = [
+            (r.label, f"{r.head[0]} {r.head[1]}-{r.head[2]}", f"{r.tail[0]} {r.tail[1]}-{r.tail[2]}", f"{r.score:.3f}")
+            for r in relations
+        ]
     else:
         show_text = show_text or PreparedCorpus.read(brat).sample
         note, entities = find_entities(load_pipeline(pipeline), notes, show_text=show_text)
