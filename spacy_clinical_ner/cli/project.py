@@ -1,12 +1,12 @@
 """`clinical-ner project`: the steps of project.yml, with paths that follow from the names of corpora and workflows.
 
-A corpus NAME lives in corpus/NAME (`brat/` with its parts, `train.spacy`, `dev.spacy`), a workflow NAME in training/NAME.
+A corpus NAME lives in corpus/NAME (`brat/` with its parts, `train.spacy`, `dev.spacy`), a workflow in training/NAME.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Tuple
 
 import typer
 
@@ -103,7 +103,7 @@ def train(
     config: Optional[Path] = typer.Option(None, help="Config of the pipeline; by default configs/WORKFLOW.cfg."),
     encoder: Optional[Path] = typer.Option(None, help="paths.encoder of the config: a folder of Hugging Face's."),
     refit: bool = typer.Option(False, "--refit", help="Train once more on train and dev: model-refit, see `refit`."),
-    seed: int = typer.Option(0, help="training.seed of the config."),
+    seed: int = typer.Option(0, help="system.seed of the config."),
     gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
     threads: int = typer.Option(1, min=1, help="Threads of torch on the CPU."),
     max_epochs: int = typer.Option(0, min=0, help="training.max_epochs; 0 for what the config says."),
@@ -124,7 +124,7 @@ def train(
     if is_small(data / "brat" / "train", small_below):
         overrides.update(parse_overrides(for_small))
         msg.info(f"Less than {small_below} kB of training text: using the settings for small corpora")
-    overrides["training.seed"] = seed
+    overrides["system.seed"] = seed
     if max_epochs:
         overrides["training.max_epochs"] = max_epochs
     output = TRAINING / workflow
@@ -221,10 +221,7 @@ def try_on_a_note(pipeline: str, brat: Path, *, show_text: bool = False, given_e
     if given_entities:
         note, relations = find_relations(load_pipeline(pipeline), notes)
         kind, header = "relations", ("label", "head", "tail", "score")
-        rows = [
-            (r.label, f"{r.head[0]} {r.head[1]}-{r.head[2]}", f"{r.tail[0]} {r.tail[1]}-{r.tail[2]}", f"{r.score:.3f}")
-            for r in relations
-        ]
+        rows = [(r.label, _place(r.head), _place(r.tail), f"{r.score:.3f}") for r in relations]
     else:
         show_text = show_text or PreparedCorpus.read(brat).sample
         note, entities = find_entities(load_pipeline(pipeline), notes, show_text=show_text)
@@ -232,3 +229,8 @@ def try_on_a_note(pipeline: str, brat: Path, *, show_text: bool = False, given_e
         rows = [(e.label, f"{e.start}-{e.end}", f"{e.confidence:.3f}", e.text or "(not shown)") for e in entities]
     msg.good(f"spacy.load({pipeline!r}) finds {len(rows)} {kind} in {note}")
     msg.table(rows, header=header, divider=True, max_col=60)
+
+
+def _place(mention: Tuple[str, int, int]) -> str:
+    label, start, end = mention
+    return f"{label} {start}-{end}"
