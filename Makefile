@@ -20,8 +20,7 @@ TORCH := $(shell sed -n 's/^\(torch==.*\)$$/\1/p' constraints.txt)
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m spacy project run all .
-	$(BIN)/python -m spacy_clinical_ner.project smoke es_cantemist_ner corpus/cantemist/brat/test \
-		--corpus corpus/cantemist/brat
+	$(BIN)/python -m spacy_clinical_ner project smoke es_cantemist_ner --corpus cantemist
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile

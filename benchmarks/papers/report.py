@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from benchmarks.common import show_f, table
 from benchmarks.results import interval
-from spacy_clinical_ner.evaluation.plots import require_plots
 from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.plotting import require_plots
 
 NOTHING = "-"
 _PAPER, _OURS = "#b8b8b8", "#3b6ea5"

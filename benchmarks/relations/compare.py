@@ -28,7 +28,7 @@ from benchmarks.corpus import MACCROBAT, lay_out
 from benchmarks.relations import tutorial as relations_tutorial
 from benchmarks.relations.lookup import LookUp
 from benchmarks.results import commit, interval
-from spacy_clinical_ner.annotation import annotate_notes, plan
+from spacy_clinical_ner.annotation import annotate_notes, plan_jobs
 from spacy_clinical_ner.brat import read_folder, to_doc
 from spacy_clinical_ner.brat.reader import create_brat_corpus
 from spacy_clinical_ner.evaluation import evaluate_folders
@@ -53,7 +53,7 @@ def score(gold: Path, predicted: Path) -> Dict[str, Any]:
 def annotate(nlp: Language, test: Path, output: Path) -> None:
     """Predictions for the test notes, whose entities are given."""
     shutil.rmtree(output, ignore_errors=True)
-    annotate_notes(nlp, plan(test, output), given_entities=True)
+    annotate_notes(nlp, plan_jobs(test, output), given_entities=True)
 
 
 def look_up(train: Path, test: Path, folder: Path) -> Dict[str, Any]:
