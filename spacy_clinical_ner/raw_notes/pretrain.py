@@ -13,14 +13,14 @@ import srsly
 import torch
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
-from spacy_clinical_ner.evaluation.plots import require_plots
 from spacy_clinical_ner.files import check_free, replacing
+from spacy_clinical_ner.plotting import require_plots
 from spacy_clinical_ner.raw_notes.card import write_card
 from spacy_clinical_ner.raw_notes.checkpoint import CheckpointFolder, Progress
 from spacy_clinical_ner.raw_notes.data import MaskedNotes
 from spacy_clinical_ner.raw_notes.duplicates import find_near_duplicates
 from spacy_clinical_ner.raw_notes.loss_plot import plot_loss
-from spacy_clinical_ner.raw_notes.network import load_encoder, longest_sequence, new_model, save_encoder
+from spacy_clinical_ner.raw_notes.network import load_masked_model, new_model, save_encoder
 from spacy_clinical_ner.raw_notes.notes import RawNote, read_notes, split_held_out
 from spacy_clinical_ner.raw_notes.settings import (
     CONTINUED_BATCH,
@@ -30,12 +30,11 @@ from spacy_clinical_ner.raw_notes.settings import (
     SIZES,
     PretrainingSettings,
 )
-from spacy_clinical_ner.raw_notes.start import informed_start
 from spacy_clinical_ner.raw_notes.training import Trainer
-from spacy_clinical_ner.raw_notes.vocabulary import train_tokenizer
+from spacy_clinical_ner.transformers.loading import longest_input
+from spacy_clinical_ner.transformers.vocabulary import train_tokenizer
 
 PathLike = Union[str, Path]
-_SHORTEST = 8  # pieces of a sequence
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,6 @@ def pretrain(
     )
     if trainer.resume():
         say(f"going on at step {trainer.progress.step:,}")
-    elif settings.start is None and not settings.random_start:
-        informed_start(model, data.notes, settings.seed)
     done = trainer.run()
     summary = PretrainingSummary(
         notes_read=notes.read,
@@ -193,10 +190,10 @@ def _build(
         model = new_model(size, len(tokenizer), length, tokenizer.pad_token_id)
         batch_size, rate = settings.batch_size or size.batch_size, settings.learning_rate or size.learning_rate
         return tokenizer, model, length, batch_size, rate
-    tokenizer, encoder = load_encoder(settings.start)
-    longest = longest_sequence(tokenizer, encoder)
-    length = settings.sequence_length or min(longest, CONTINUED_LENGTH)
-    if length > longest:
+    tokenizer, encoder = load_masked_model(settings.start)
+    longest = longest_input(tokenizer, encoder)
+    length = settings.sequence_length or min(longest or CONTINUED_LENGTH, CONTINUED_LENGTH)
+    if longest is not None and length > longest:
         raise ClinicalNerError(f"encoder {settings.start} reads at most {longest} pieces; lower --sequence-length")
     return (
         tokenizer,

@@ -12,13 +12,14 @@ from spacy_transformers.layers import split_trf_batch, trfs2arrays
 from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
-from spacy_clinical_ner.bridge.labelled_pipe import find_listeners
+from spacy_clinical_ner.bridge.trainable import find_listeners
 from spacy_clinical_ner.transformers.checks import check_representations
 from spacy_clinical_ner.transformers.data import as_batch
 from spacy_clinical_ner.transformers.encoding import FramedWindow
-from spacy_clinical_ner.transformers.piece_windows import PieceWindow, SpecialPieces, WordPieceWindows
+from spacy_clinical_ner.transformers.piece_windows import PieceWindow, WordPieceWindows
 from spacy_clinical_ner.transformers.pieces import NotePieces, split_notes
 from spacy_clinical_ner.transformers.shim import EncoderSettings, EncoderShim
+from spacy_clinical_ner.transformers.special_pieces import SpecialPieces
 
 
 @registry.architectures("spacy-clinical-ner.TransformerModel.v1")
@@ -61,11 +62,6 @@ def TransformerModel(
     int8: predict with 8-bit integers on a CPU, see `transformers.int8`; may be turned on after training.
     store_float16: write the weights of the pipeline in half precision, half as large; computing stays in float32.
     """
-    if max_batch_pieces < 1 or min(freeze_layers, rate, frozen_cache_gb) < 0 or layer_decay <= 0:
-        raise ValueError(
-            "max_batch_pieces must be at least 1, freeze_layers, rate and frozen_cache_gb at least 0 and layer_decay "
-            f"above 0, not {max_batch_pieces}, {freeze_layers}, {rate}, {frozen_cache_gb} and {layer_decay}"
-        )
     if not isinstance(get_spans, WordPieceWindows):
         raise ValueError('the get_spans of this model must be @span_getters = "spacy-clinical-ner.WordPieceWindows.v1"')
     settings = EncoderSettings(

@@ -20,10 +20,11 @@ from typing import Any, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast
 
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.files import check_free, replacing
+from spacy_clinical_ner.transformers.loading import load_encoder
 from spacy_clinical_ner.transformers.pieces import collapse
 
 # What is written before a piece that begins a word, or one that continues it.
@@ -100,12 +101,10 @@ def trim(
 
 def _load(encoder: str) -> Tuple[Any, Any]:
     """(tokenizer, model), with its head for masked language modelling if it has one."""
-    local = Path(encoder).is_dir()
-    tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=local)
-    config = AutoConfig.from_pretrained(encoder, local_files_only=local)
-    masked = any(str(name).endswith("ForMaskedLM") for name in config.architectures or [])
-    kind = AutoModelForMaskedLM if masked else AutoModel
-    return tokenizer, kind.from_pretrained(encoder, local_files_only=local)
+    tokenizer, model = load_encoder(encoder, AutoModelForMaskedLM)
+    if any(str(name).endswith("ForMaskedLM") for name in model.config.architectures or []):
+        return tokenizer, model
+    return load_encoder(encoder)
 
 
 def _fixed(model: Any) -> int:
