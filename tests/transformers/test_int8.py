@@ -126,7 +126,7 @@ def test_weights_stored_in_half_precision_take_half_the_room(encoders, tmp_path)
     )
     sizes = [(tmp_path / name / "transformer" / "model").stat().st_size for name in ("whole", "half")]
     weights = sum(p.numel() for p in encoder_shim(nlp.get_pipe("transformer").model).module.parameters())
-    assert sizes[0] - sizes[1] == pytest.approx(2 * weights, rel=0.02)
+    assert sizes[0] - sizes[1] == pytest.approx(2 * weights, rel=0.1)  # and what aligns them in the file
     other = spacy.load(tmp_path / "half")
     np.testing.assert_allclose(encoder_vectors(other, texts[0]), encoder_vectors(nlp, texts[0]), atol=5e-3)
     assert encoder_shim(other.get_pipe("transformer").model).module.dtype == torch.float32
