@@ -158,7 +158,7 @@ class JointExtractor(RelationPipe):
     def fitting(self) -> FittingPairs:
         """The candidates that fit into a window. Raises ValueError before initialize."""
         windows = sizes(self.model)
-        return FittingPairs(self.candidates, network(self.model).pieces, windows.capacity, windows.max_pieces)
+        return FittingPairs(self.candidates, network(self.model).pieces, windows.capacity, windows.most)
 
     def predict(self, docs: Iterable[Doc]) -> List[Found]:
         """Entities and relations of each Doc, by position."""
