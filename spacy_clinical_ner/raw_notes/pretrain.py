@@ -26,6 +26,7 @@ from spacy_clinical_ner.raw_notes.settings import (
     CONTINUED_BATCH,
     CONTINUED_LENGTH,
     CONTINUED_RATE,
+    HELD_OUT_SEQUENCES,
     PASSES,
     SIZES,
     PretrainingSettings,
@@ -124,7 +125,7 @@ def pretrain(
     trainer = Trainer(
         model,
         data,
-        held_out.held_out_batches(settings.held_out_sequences),
+        held_out.held_out_batches(HELD_OUT_SEQUENCES),
         settings,
         rate=rate,
         total=total,
@@ -165,7 +166,7 @@ def pretrain(
 def _select(sources: Sequence[PathLike], settings: PretrainingSettings) -> _Notes:
     found = read_notes(map(Path, sources))
     filled = [note for note in found if note.text.strip()]
-    repeats = find_near_duplicates([note.text for note in filled], settings.duplicates)
+    repeats = find_near_duplicates([note.text for note in filled])
     distinct = [note for index, note in enumerate(filled) if index not in repeats]
     if len(distinct) < 2:
         raise InputError(Path(sources[0]), None, f"{len(distinct)} distinct notes with text; two are needed at least")
