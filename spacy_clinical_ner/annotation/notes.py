@@ -59,7 +59,7 @@ class AnnotationSummary:
         return self.words / self.seconds if self.seconds else 0.0
 
 
-def plan(source: PathLike, output: PathLike, *, overwrite: bool = False) -> List[Job]:
+def plan_jobs(source: PathLike, output: PathLike, *, overwrite: bool = False) -> List[Job]:
     """Which notes go where: every .txt below the folder `source`, or that one file, under its relative name.
 
     Raises InputError if there is no note, if a file would be written into `source`, or if one exists already and
@@ -100,7 +100,7 @@ def annotate_notes(
 ) -> AnnotationSummary:
     """Annotate notes and write each as a .txt, byte for byte the same, with an .ann beside it.
 
-    jobs: what to read and where to write, as `plan` gives them. Files that exist are replaced.
+    jobs: what to read and where to write, as `plan_jobs` gives them. Files that exist are replaced.
     spans_key: mentions are those of `doc.ents` and of `doc.spans[spans_key]`.
     confidence: add `span._.confidence` as a note on each mention.
     n_process, batch_size: as for `nlp.pipe`. As many notes as this takes are in memory, never all of them.

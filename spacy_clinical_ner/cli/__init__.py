@@ -31,6 +31,7 @@ def _register() -> None:
         masks,
         pool,
         pretrain,
+        project,
         refit,
         stats,
         vectors,
@@ -48,6 +49,7 @@ def _register() -> None:
     app.command("evaluate")(evaluate.evaluate)
     app.command("calibrate")(calibrate.calibrate)
     app.command("masks")(masks.masks)
+    app.add_typer(project.app, name="project")
 
 
 def main() -> None:

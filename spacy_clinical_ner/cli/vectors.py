@@ -36,6 +36,8 @@ def vectors(
     """Train floret word vectors on raw notes and save them for use in a config.
 
     Needs the extra `vectors` (pip install 'spacy-clinical-ner[vectors]'). The output holds the table only, no words.
+
+    Example: clinical-ner vectors raw_notes corpus/vectors --lang es
     """
     from wasabi import msg
 

@@ -17,9 +17,9 @@ from spacy_clinical_ner.bridge.torch_shim import as_floats2d, torch_shim
 from spacy_clinical_ner.joint.encoder_sources import EncoderSource, without_pooler
 from spacy_clinical_ner.joint.layout import Layout, Sizes
 from spacy_clinical_ner.joint.pair_windows import check_sizes
-from spacy_clinical_ner.joint.pairs import PairGroup
 from spacy_clinical_ner.layers.focused_attention import check_mask
 from spacy_clinical_ner.layers.joint_network import JointNetwork
+from spacy_clinical_ner.relations.pair_groups import PairGroup
 from spacy_clinical_ner.transformers.encoding import add_gradients, is_out_of_memory, random_states, replaying
 from spacy_clinical_ner.transformers.loading import build_encoder, position_count
 from spacy_clinical_ner.transformers.shim import EncoderSettings, FineTunedShim
@@ -53,7 +53,7 @@ class JointGradient(NamedTuple):
 
 
 @registry.architectures("spacy-clinical-ner.JointExtractor.v1")
-def JointExtractor(
+def build_joint_extractor(
     encoder: Callable[..., Any],
     task_layers: int = 2,
     mask: str = "eq14",
@@ -84,7 +84,7 @@ def JointExtractor(
     The component that owns the model sets the numbers of labels and outputs by `set_sizes` before initialize.
     """
     check_mask(mask)
-    network_settings = {"task_layers": task_layers, "mask": mask, "pair_types": pair_types, "dropout": dropout}
+    network_settings: Any = {"task_layers": task_layers, "mask": mask, "pair_types": pair_types, "dropout": dropout}
     settings = EncoderSettings(False, max_batch_pieces, recompute, rate, layer_decay, freeze_embeddings, freeze_layers)
     build = partial(build_network, window=window, recompute=recompute, **network_settings)
     return Model(

@@ -9,11 +9,14 @@ import torch
 from spacy.tokens import Doc
 
 from spacy_clinical_ner.joint.pair_windows import Ints, extent, piece_edges, plan_pairs, plan_windows
-from spacy_clinical_ner.joint.pairs import PairGroup, doc_pieces
+from spacy_clinical_ner.joint.pairs import doc_pieces
 from spacy_clinical_ner.layers.focused_attention import PairBatch
 from spacy_clinical_ner.layers.joint_network import PieceBatch
+from spacy_clinical_ner.relations.pair_groups import PairGroup
 from spacy_clinical_ner.transformers.word_pieces import WordPieces
-from spacy_clinical_ner.windows.planning import Window, batch_by_length, sentence_ends
+from spacy_clinical_ner.windows.batches import group_by_length
+from spacy_clinical_ner.windows.planning import Window
+from spacy_clinical_ner.windows.sentences import sentence_ends
 
 
 class Sizes(NamedTuple):
@@ -25,7 +28,7 @@ class Sizes(NamedTuple):
     budget: int
 
     @property
-    def most(self) -> int:
+    def max_pieces(self) -> int:
         """The most pieces of one token; those of a longer one are cut off behind them."""
         return max(1, self.capacity - 2 * self.overlap)
 
@@ -58,7 +61,7 @@ class Layout:
         self.planned: List[List[Window]] = []
         first = 0
         for doc in docs:
-            ids = doc_pieces(doc, pieces, sizes.most)
+            ids = doc_pieces(doc, pieces, sizes.max_pieces)
             edges = piece_edges([len(each) for each in ids])
             flat = np.array([i for each in ids for i in each], dtype="int64")
             self.notes.append(Note(flat, edges, first))
@@ -119,7 +122,7 @@ class Layout:
             mine = np.flatnonzero(batches == batch).tolist()
             length = self.batches[batch].ids.shape[1]
             room = [length if whole_windows else len(places[i]) for i in mine]
-            for chunk in batch_by_length(room, self.sizes.budget):
+            for chunk in group_by_length(room, self.sizes.budget):
                 order = [mine[i] for i in chunk]
                 longest = max(len(places[i]) for i in order)
                 positions = np.zeros((len(order), longest), dtype="int64")
@@ -141,7 +144,7 @@ class Layout:
         self.windows += windows
         self.places += [(-1, -1)] * len(windows)
         result = []
-        for number, members in enumerate(batch_by_length(lengths, self.sizes.budget), known):
+        for number, members in enumerate(group_by_length(lengths, self.sizes.budget), known):
             for row, index in enumerate(members):
                 self.places[before + index] = (number, row)
             result.append(self._batch([windows[i] for i in members], max(lengths[i] for i in members)))

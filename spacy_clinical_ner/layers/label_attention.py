@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from spacy_clinical_ner.layers.attention import attention_weights, merge_heads, scaled_scores, split_heads
 from spacy_clinical_ner.layers.crf.decoders import Decoder
 from spacy_clinical_ner.layers.encoders import BiGRU, LockedDropout
-from spacy_clinical_ner.layers.tagger_network import WindowBatch, WindowTagger, over_windows
+from spacy_clinical_ner.layers.tagger_network import WindowTagger
+from spacy_clinical_ner.windows.batches import WindowBatch, over_windows
 
 _RARE = 0.01  # about the share of tokens that has a given tag other than O, before anything is known
 

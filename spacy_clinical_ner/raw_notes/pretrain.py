@@ -13,8 +13,8 @@ import srsly
 import torch
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
-from spacy_clinical_ner.evaluation.plots import require_plots
 from spacy_clinical_ner.files import check_free, replacing
+from spacy_clinical_ner.plotting import require_plots
 from spacy_clinical_ner.raw_notes.card import write_card
 from spacy_clinical_ner.raw_notes.checkpoint import CheckpointFolder, Progress
 from spacy_clinical_ner.raw_notes.data import MaskedNotes

@@ -20,7 +20,7 @@ from spacy.util import get_lang_class
 from tqdm import tqdm
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
-from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.files import read_text, replacing
 from spacy_clinical_ner.tokenization import blank_pipeline
 
 PathLike = Union[str, Path]
@@ -87,13 +87,8 @@ def find_notes(folders: Iterable[PathLike]) -> List[Path]:
 
 
 def read_note(path: Path) -> str:
-    """The text of a note. Raises InputError if it is not UTF-8."""
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(path, line, "not UTF-8; convert the file first") from None
+    """The text of a note, without a byte order mark. Raises InputError if it is not UTF-8."""
+    return read_text(path).removeprefix("\ufeff")
 
 
 def spell_lines(nlp: Language, text: str, attr: str = "LOWER") -> Iterator[List[str]]:

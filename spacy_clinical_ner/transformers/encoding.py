@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from spacy_clinical_ner.bridge.memory import without_onednn
 from spacy_clinical_ner.bridge.precision import mixed_precision
+from spacy_clinical_ner.windows.batches import group_by_length
 
 logger = logging.getLogger(__name__)
 Tensors = Union[Tensor, Sequence[Tensor]]
 
 # Among windows that are batched together, the longest is at most so much longer than the shortest: what a batch holds
 # beyond is padding.
-_SLACK = 1.25
+_MAX_RATIO = 1.25
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -123,7 +124,10 @@ class WindowEncoder:
 
         release: frees memory that can be spared before anything is halved, and says whether there was any.
         """
-        groups = group_by_length([len(window.ids) for window in windows], self.max_pieces)
+        # The batch that needs most memory goes first: if any fails, it does.
+        groups = group_by_length(
+            [len(window.ids) for window in windows], self.max_pieces, _MAX_RATIO, longest_first=True
+        )
         pending = [[windows[i] for i in group] for group in reversed(groups)]
         while pending:
             part = pending.pop()
@@ -202,22 +206,6 @@ class WindowEncoder:
             )
         hidden = output.last_hidden_state
         return hidden.reshape(-1, hidden.shape[-1])[torch.from_numpy(kept).to(device)].float()
-
-
-def group_by_length(lengths: Sequence[int], max_pieces: int) -> List[List[int]]:
-    """Indices in groups of about equal lengths that hold, padded, at most `max_pieces` (or one member); longest first.
-
-    What needs most memory comes first, so that it is the first batch that fails, if any does.
-    """
-    groups: List[List[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        longest = lengths[groups[-1][0]] if groups else 0
-        fits = longest * (len(groups[-1]) + 1) <= max_pieces if groups else False
-        if fits and lengths[index] * _SLACK >= longest:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from spacy_transformers.layers import split_trf_batch, trfs2arrays
 from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
-from spacy_clinical_ner.bridge.labelled_pipe import find_listeners
+from spacy_clinical_ner.bridge.trainable import find_listeners
 from spacy_clinical_ner.transformers.checks import check_representations
 from spacy_clinical_ner.transformers.data import as_batch
 from spacy_clinical_ner.transformers.encoding import FramedWindow
