@@ -28,7 +28,7 @@ class Sizes(NamedTuple):
     budget: int
 
     @property
-    def most(self) -> int:
+    def max_pieces(self) -> int:
         """The most pieces of one token; those of a longer one are cut off behind them."""
         return max(1, self.capacity - 2 * self.overlap)
 
@@ -61,7 +61,7 @@ class Layout:
         self.planned: List[List[Window]] = []
         first = 0
         for doc in docs:
-            ids = doc_pieces(doc, pieces, sizes.most)
+            ids = doc_pieces(doc, pieces, sizes.max_pieces)
             edges = piece_edges([len(each) for each in ids])
             flat = np.array([i for each in ids for i in each], dtype="int64")
             self.notes.append(Note(flat, edges, first))
