@@ -146,7 +146,6 @@ def deliver(
     given_entities: bool = typer.Option(
         False, "--given-entities", help="The pipeline finds relations between given entities only."
     ),
-    license_name: Optional[str] = typer.Option(None, "--license", help="Licence of the package."),
 ) -> None:
     """Annotate the test notes, score them character by character, build and install a wheel, and try it on a note.
 
@@ -172,7 +171,6 @@ def deliver(
         PACKAGES,
         name=package,
         version=version,
-        license_name=license_name,
         given_entities=given_entities,
     )
     msg.good(f"Built {wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")
