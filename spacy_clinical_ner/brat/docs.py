@@ -22,9 +22,7 @@ from spacy_clinical_ner.brat.document import (
     column_texts,
 )
 from spacy_clinical_ner.brat.parse import dangling, parse_standoff
-from spacy_clinical_ner.extensions import Relation, get_confidence, get_relations, set_relations
-
-BRAT = "spacy_clinical_ner.brat"
+from spacy_clinical_ner.extensions import BRAT, Relation, get_confidence, get_relations, set_relations
 
 MentionKey = Tuple[str, int, int]  # label, start and end character
 RelationKey = Tuple[str, MentionKey, MentionKey]  # label, head, tail
