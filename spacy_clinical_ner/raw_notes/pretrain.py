@@ -69,7 +69,7 @@ class PretrainingSummary:
 
 
 @dataclass(frozen=True)
-class _SplitNotes:
+class _SelectedNotes:
     train: List[RawNote]
     held_out: List[RawNote]
     read: int
@@ -163,7 +163,7 @@ def pretrain(
     return summary
 
 
-def _select(sources: Sequence[PathLike], settings: PretrainingSettings) -> _SplitNotes:
+def _select(sources: Sequence[PathLike], settings: PretrainingSettings) -> _SelectedNotes:
     found = read_notes(map(Path, sources))
     filled = [note for note in found if note.text.strip()]
     repeats = find_near_duplicates([note.text for note in filled])
@@ -171,11 +171,11 @@ def _select(sources: Sequence[PathLike], settings: PretrainingSettings) -> _Spli
     if len(distinct) < 2:
         raise InputError(Path(sources[0]), None, f"{len(distinct)} distinct notes with text; two are needed at least")
     train, held_out = split_held_out(distinct, settings.held_out)
-    return _SplitNotes(train, held_out, len(found), len(repeats), len(found) - len(filled))
+    return _SelectedNotes(train, held_out, len(found), len(repeats), len(found) - len(filled))
 
 
 def _build(
-    notes: _SplitNotes, sources: Sequence[PathLike], settings: PretrainingSettings
+    notes: _SelectedNotes, sources: Sequence[PathLike], settings: PretrainingSettings
 ) -> Tuple[Any, Any, int, int, float]:
     """(tokenizer, model, sequence length, batch size, peak learning rate)."""
     if settings.start is None:
