@@ -67,3 +67,8 @@ def test_sentences_of_the_doc_come_first():
     words = ["Dolor", ".", "Sin", "fiebre"]
     assert sentence_ends(Doc(VOCAB, words=words, sent_starts=[1, -1, -1, 1])).tolist() == [3, 4]
     assert [w.end for w in plan_windows([Doc(VOCAB, words=words)], 10, 0, pack=False)] == [2, 4]
+
+
+@pytest.mark.parametrize("sentences, size, cores", [([4, 8, 10], 8, [8, 10]), ([5, 10, 15, 20], 10, [10, 20])])
+def test_a_sentence_that_just_fits_is_in_the_window(sentences, size, cores):
+    assert cut(sentences[-1], sentences, size) == cores
