@@ -31,6 +31,7 @@ from spacy_clinical_ner.raw_notes.settings import (
     SIZES,
     PretrainingSettings,
 )
+from spacy_clinical_ner.raw_notes.start import informed_start
 from spacy_clinical_ner.raw_notes.training import Trainer
 from spacy_clinical_ner.transformers.loading import longest_input
 from spacy_clinical_ner.transformers.vocabulary import train_tokenizer
@@ -138,6 +139,8 @@ def pretrain(
     )
     if trainer.resume():
         say(f"going on at step {trainer.progress.step:,}")
+    elif settings.start is None and not settings.random_start:
+        informed_start(model, data.notes, settings.seed)
     done = trainer.run()
     summary = PretrainingSummary(
         notes_read=notes.read,
