@@ -32,6 +32,7 @@ def _register() -> None:
         pool,
         pretrain,
         refit,
+        report,
         stats,
         vectors,
     )
@@ -46,6 +47,7 @@ def _register() -> None:
     app.command("distill")(distill.distill)
     app.command("annotate")(annotate.annotate)
     app.command("evaluate")(evaluate.evaluate)
+    app.command("report")(report.report)
     app.command("calibrate")(calibrate.calibrate)
     app.command("masks")(masks.masks)
 
