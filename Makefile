@@ -1,6 +1,7 @@
 # make demo   from nothing to spacy.load("es_cantemist_ner"), offline but for pip
 # make test   the test suite
-# make lint   style and types
+# make lint   style, types, and the arrows between the folders
+# make docs   the documentation, as a site in site/; warnings are errors
 #
 # Everything happens in .venv, which is made with $(PYTHON) when it is missing. Steps that are done leave a stamp in
 # .venv and are skipped until what they depend on changes; `make clean` forgets them.
@@ -15,12 +16,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The version pinned in constraints.txt; torch stands first, as other packages would choose a build of their own.
 TORCH := $(shell sed -n 's/^\(torch==.*\)$$/\1/p' constraints.txt)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m spacy project run all .
-	$(BIN)/python -m spacy_clinical_ner.project smoke es_cantemist_ner corpus/cantemist/brat/test \
-		--corpus corpus/cantemist/brat
+	$(BIN)/python -m spacy_clinical_ner project smoke es_cantemist_ner --corpus cantemist
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
@@ -28,6 +28,10 @@ test: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV)
@@ -41,6 +45,10 @@ $(VENV)/.base: constraints.txt
 
 $(VENV)/.demo: $(VENV)/.base setup.cfg pyproject.toml
 	$(PIP) --no-build-isolation --editable '.[plots,vectors]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.base setup.cfg pyproject.toml
+	$(PIP) --no-build-isolation --editable '.[docs]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base setup.cfg pyproject.toml

@@ -16,6 +16,7 @@ from spacy.tokens import Doc, Span
 RELATIONS = "spacy_clinical_ner.relations"
 CONFIDENCE = "spacy_clinical_ner.confidence"
 LABEL_ATTENTION = "spacy_clinical_ner.label_attention"
+BRAT = "spacy_clinical_ner.brat"  # name, fragments and other lines of a Doc that came from BRAT: see `brat.docs`
 
 
 class Relation(NamedTuple):

@@ -1,5 +1,5 @@
 """Notes in, mentions out."""
 
-from spacy_clinical_ner.annotation.notes import AnnotationSummary, annotate_notes, given_mentions, plan
+from spacy_clinical_ner.annotation.notes import AnnotationSummary, annotate_notes, given_mentions, plan_jobs
 
-__all__ = ["AnnotationSummary", "annotate_notes", "given_mentions", "plan"]
+__all__ = ["AnnotationSummary", "annotate_notes", "given_mentions", "plan_jobs"]

@@ -26,6 +26,7 @@ from spacy_clinical_ner.brat import (
 )
 from spacy_clinical_ner.brat.docs import without_relations
 from spacy_clinical_ner.errors import InputError
+from spacy_clinical_ner.files import read_text
 
 PathLike = Union[str, Path]
 
@@ -59,7 +60,7 @@ class AnnotationSummary:
         return self.words / self.seconds if self.seconds else 0.0
 
 
-def plan(source: PathLike, output: PathLike, *, overwrite: bool = False) -> List[Job]:
+def plan_jobs(source: PathLike, output: PathLike, *, overwrite: bool = False) -> List[Job]:
     """Which notes go where: every .txt below the folder `source`, or that one file, under its relative name.
 
     Raises InputError if there is no note, if a file would be written into `source`, or if one exists already and
@@ -100,7 +101,7 @@ def annotate_notes(
 ) -> AnnotationSummary:
     """Annotate notes and write each as a .txt, byte for byte the same, with an .ann beside it.
 
-    jobs: what to read and where to write, as `plan` gives them. Files that exist are replaced.
+    jobs: what to read and where to write, as `plan_jobs` gives them. Files that exist are replaced.
     spans_key: mentions are those of `doc.ents` and of `doc.spans[spans_key]`.
     confidence: add `span._.confidence` as a note on each mention.
     n_process, batch_size: as for `nlp.pipe`. As many notes as this takes are in memory, never all of them.
@@ -117,9 +118,9 @@ def annotate_notes(
     prepared = given_mentions(nlp) if given_entities else nullcontext()
     with tqdm(total=len(jobs), unit="note", disable=not progress) as bar, prepared:
         notes = _GivenNotes(nlp, spans_key) if given_entities else _Notes(nlp)
-        for job, result in _run(notes, iter(jobs), n_process, batch_size):
+        for job, source, result in _run(notes, iter(jobs), n_process, batch_size):
             if not isinstance(result, InputError):
-                document = from_doc(result, spans_key=spans_key, confidence=confidence)
+                document = from_doc(result, spans_key=spans_key, confidence=confidence, source=source)
                 result = _written(document, job) or result
             if isinstance(result, InputError):
                 summary.failures.append(result)
@@ -171,8 +172,8 @@ class _Notes:
         self.nlp = nlp
 
     def read(self, job: Job) -> BratDocument:
-        # Annotations that stand beside the note may be as broken as they like.
-        return read_document(job.note, on_error="drop")
+        # Annotations that stand beside the note may be as broken as they like: nobody looks at them.
+        return BratDocument(job.note.stem, read_text(job.note))
 
     def input(self, document: BratDocument) -> Union[str, Doc]:
         return document.text
@@ -197,8 +198,8 @@ class _GivenNotes(_Notes):
 
 def _run(
     notes: _Notes, jobs: Iterator[Job], n_process: int, batch_size: Optional[int]
-) -> Iterator[Tuple[Job, Union[Doc, InputError]]]:
-    """Every job with its Doc or with why there is none, in the order of the jobs but for notes that cannot be read.
+) -> Iterator[Tuple[Job, Optional[BratDocument], Union[Doc, InputError]]]:
+    """Every job with what was read and its Doc, or why there is none, in their order but for what cannot be read.
 
     `nlp.pipe` ends at an error without saying on which note. Those it had taken and not given back are then done one
     by one, and a new `nlp.pipe` goes on with the rest.
@@ -228,12 +229,13 @@ def _run(
             except Exception:
                 break
             job, document = waiting.popleft()
-            yield job, _checked(job, document.text, doc)
+            yield job, document, _checked(job, document.text, doc)
         while waiting:
             job, document = waiting.popleft()
-            yield job, _alone(notes, job, document)
+            yield job, document, _alone(notes, job, document)
         while unreadable:
-            yield unreadable.popleft()
+            job, error = unreadable.popleft()
+            yield job, None, error
 
 
 def _alone(notes: _Notes, job: Job, document: BratDocument) -> Union[Doc, InputError]:

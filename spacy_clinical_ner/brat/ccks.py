@@ -17,7 +17,7 @@ from tqdm import tqdm
 from spacy_clinical_ner.brat import BratDocument, Entity, write_document
 from spacy_clinical_ner.brat.document import column_texts
 from spacy_clinical_ner.errors import InputError
-from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.files import read_text, replacing
 
 PathLike = Union[str, Path]
 
@@ -48,7 +48,7 @@ def read_records(path: PathLike) -> Iterator[BratDocument]:
     becomes `_`. Raises InputError with the line of the first malformed record.
     """
     path = Path(path)
-    lines = _decode(path).split("\n")
+    lines = _read_text(path).split("\n")
     width = max(4, len(str(len(lines))))
     for number, line in enumerate(lines, start=1):
         content = line.strip(f" \t\r{_BOM}")
@@ -85,21 +85,19 @@ def import_records(files: Sequence[PathLike], output: PathLike, *, progress: boo
     return summary
 
 
-def _decode(path: Path) -> str:
+def _read_text(path: Path) -> str:
+    """`read_text`, whose error tells the encoding that Chinese files have instead, where it is that one."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(path, None, error.strerror or "cannot be read") from None
-    try:
-        return data.decode("utf8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        return read_text(path)
+    except InputError as error:
+        if error.line is None:
+            raise
         try:
-            data.decode("gb18030")
+            path.read_bytes().decode("gb18030")
         except UnicodeDecodeError:
-            raise InputError(path, line, f"not UTF-8 (byte {error.start}): save the file as UTF-8") from None
+            raise error from None
         hint = "looks like GB18030: convert the file with iconv -f GB18030 -t UTF-8"
-        raise InputError(path, line, f"not UTF-8; {hint}") from None
+        raise InputError(path, error.line, f"not UTF-8; {hint}") from None
 
 
 def _document(path: Path, number: int, line: str, name: str) -> BratDocument:

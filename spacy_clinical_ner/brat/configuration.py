@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
 from spacy_clinical_ner.errors import InputError
+from spacy_clinical_ner.files import read_text
 
 _SECTION = re.compile(r"\[(\w+)\]\s*$")
 _MACRO = re.compile(r"(<[\w-]+>)\s*=\s*(\S.*?)\s*$")
@@ -31,12 +32,7 @@ def read_relation_types(path: Union[str, Path]) -> List[RelationType]:
     macro that is not defined, and if there is no relation.
     """
     path = Path(path)
-    try:
-        lines = path.read_bytes().decode("utf8").splitlines()
-    except OSError as error:
-        raise InputError(path, None, error.strerror or "cannot be read") from None
-    except UnicodeDecodeError:
-        raise InputError(path, None, "not UTF-8: save the file as UTF-8") from None
+    lines = read_text(path).splitlines()
     section: Optional[str] = None
     macros: Dict[str, List[str]] = {"<ENTITY>": [], "<EVENT>": []}
     declared: List[Tuple[int, str]] = []

@@ -22,9 +22,7 @@ from spacy_clinical_ner.brat.document import (
     column_texts,
 )
 from spacy_clinical_ner.brat.parse import dangling, parse_standoff
-from spacy_clinical_ner.extensions import Relation, get_confidence, get_relations, set_relations
-
-BRAT = "spacy_clinical_ner.brat"
+from spacy_clinical_ner.extensions import BRAT, Relation, get_confidence, get_relations, set_relations
 
 MentionKey = Tuple[str, int, int]  # label, start and end character
 RelationKey = Tuple[str, MentionKey, MentionKey]  # label, head, tail
@@ -95,7 +93,14 @@ def fill_doc(alignment: Alignment, document: BratDocument, *, spans_key: str = "
     return doc
 
 
-def from_doc(doc: Doc, *, spans_key: str = "sc", name: Optional[str] = None, confidence: bool = False) -> BratDocument:
+def from_doc(
+    doc: Doc,
+    *,
+    spans_key: str = "sc",
+    name: Optional[str] = None,
+    confidence: bool = False,
+    source: Optional[BratDocument] = None,
+) -> BratDocument:
     """What the Doc holds now, as BRAT annotations.
 
     Mentions are those of `doc.ents` and of `doc.spans[spans_key]`. One that came from BRAT stands, with its id,
@@ -106,10 +111,11 @@ def from_doc(doc: Doc, *, spans_key: str = "sc", name: Optional[str] = None, con
 
     name: the document's name; by default the one it had in BRAT, or "".
     confidence: write `span._.confidence` of new mentions and the score of new relations into AnnotatorNotes lines.
+    source: the document that `to_doc` made the Doc of, where it is at hand: its annotations need not be parsed again.
 
     Raises ValueError if the Doc's text is not the one that its BRAT annotations belong to.
     """
-    source, rows = _source(doc, spans_key)
+    source, rows = _source(doc, spans_key, source)
     places = _places(doc, spans_key)
     entities = [entity for entity in source.entities if rows[entity.id].stands(places)]
     standing = {entity.id for entity in entities}
@@ -190,14 +196,15 @@ class _FreshIds:
         return f"{kind}{self.last[kind]}"
 
 
-def _source(doc: Doc, spans_key: str) -> Tuple[BratDocument, Dict[str, _Row]]:
+def _source(doc: Doc, spans_key: str, document: Optional[BratDocument]) -> Tuple[BratDocument, Dict[str, _Row]]:
     """The document that `to_doc` put into the Doc (an empty one if it did not), and how each mention was shown."""
     stored = doc.user_data.get(BRAT)
     if stored is None:
         return BratDocument("", doc.text), {}
     if stored["characters"] != len(doc.text):
         raise ValueError("the Doc's text is not the one that the BRAT annotations in its user_data belong to")
-    document = parse_standoff(stored["name"], doc.text, stored["ann"], path=stored["name"])
+    if document is None:
+        document = parse_standoff(stored["name"], doc.text, stored["ann"], path=stored["name"])
     labels = {entity.id: entity.label for entity in document.entities}
     rows = {id: _Row(None, ()) for id in labels}
     for id, start, end, in_ents in stored["shown"]:

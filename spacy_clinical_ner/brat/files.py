@@ -8,7 +8,7 @@ from typing import Iterator, List, Optional, Union
 from spacy_clinical_ner.brat.document import BratDocument
 from spacy_clinical_ner.brat.parse import parse_standoff
 from spacy_clinical_ner.errors import InputError
-from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.files import read_text, replacing
 
 
 def read_document(
@@ -26,12 +26,14 @@ def read_document(
     path = Path(path_to_txt)
     ann_path = path.with_suffix(".ann")
     name = path.stem if name is None else name
-    text = _read(path)
+    text = read_text(path)
     if not ann_path.is_file():
         document = parse_standoff(name, text, "")
         document.audit.has_ann = False
         return document
-    return parse_standoff(name, text, _read(ann_path), path=ann_path, on_error=on_error, text_mismatch=text_mismatch)
+    return parse_standoff(
+        name, text, read_text(ann_path), path=ann_path, on_error=on_error, text_mismatch=text_mismatch
+    )
 
 
 def list_notes(folder: Union[str, Path]) -> List[Path]:
@@ -95,15 +97,3 @@ def write_document(document: BratDocument, path_to_txt: Union[str, Path]) -> Non
     for target, content in ((path, document.text), (ann_path, standoff)):
         with replacing(target) as temporary:
             temporary.write_bytes(content.encode("utf8"))
-
-
-def _read(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(path, None, error.strerror or "cannot be read") from None
-    try:
-        return data.decode("utf8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(path, line, f"not UTF-8 (byte {error.start}): save the file as UTF-8") from None

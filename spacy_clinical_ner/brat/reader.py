@@ -16,11 +16,9 @@ from spacy_clinical_ner.brat.docs import fill_doc
 from spacy_clinical_ner.brat.files import read_folder
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.extensions import Relation, get_relations, set_relations
+from spacy_clinical_ner.windows.sentences import sentence_starts
 
 logger = logging.getLogger(__name__)
-
-_SENTENCE_SIGNS = frozenset(".!?;…。！？；")
-_CLOSING_SIGNS = frozenset("\"')]}»”’」』）】")
 
 
 @registry.readers("spacy-clinical-ner.BratCorpus.v1")
@@ -184,6 +182,7 @@ def cut_points(doc: Doc, mentions: Iterable[Span], max_length: int) -> List[int]
         if span.end - span.start > 1:
             depth[span.start + 1] += 1
             depth[span.end] -= 1
+    starts = set(sentence_starts(doc).tolist())
     last_end = [0] * (n + 1)  # nearest sentence-like end, and nearest boundary outside mentions, at or before
     last_free = [0] * (n + 1)
     inside = 0
@@ -191,7 +190,7 @@ def cut_points(doc: Doc, mentions: Iterable[Span], max_length: int) -> List[int]
         inside += depth[i]
         free = inside == 0
         last_free[i] = i if free else last_free[i - 1]
-        last_end[i] = i if free and _ends_sentence(doc, i) else last_end[i - 1]
+        last_end[i] = i if free and i in starts else last_end[i - 1]
     points = [0]
     while n - points[-1] > max_length:
         start, limit = points[-1], points[-1] + max_length
@@ -202,21 +201,6 @@ def cut_points(doc: Doc, mentions: Iterable[Span], max_length: int) -> List[int]
         else:
             points.append(next(i for i in range(limit + 1, n + 1) if last_free[i] == i))
     return [*points, n] if points[-1] < n else points
-
-
-def _ends_sentence(doc: Doc, i: int) -> bool:
-    """Whether a sentence may end before token i: after a line break, or after its final sign and closing ones.
-
-    White space after the end belongs to the sentence it follows.
-    """
-    if i >= len(doc) or doc[i].is_space or doc[i].text in _SENTENCE_SIGNS or doc[i].text in _CLOSING_SIGNS:
-        return False
-    last = i - 1
-    while last >= 0 and (doc[last].is_space or doc[last].text in _CLOSING_SIGNS):
-        if "\n" in doc[last].text or "\r" in doc[last].text:
-            return True
-        last -= 1
-    return last >= 0 and doc[last].text in _SENTENCE_SIGNS
 
 
 def _piece(doc: Doc, start: int, end: int) -> Doc:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from io import BytesIO
-from typing import Any, Callable, Dict, Iterator, Optional, cast
+from typing import Any, Callable, Dict, Iterator, List, Optional, cast
 
 import srsly
 import torch
-from thinc.api import Model, PyTorchShim, get_torch_default_device, torch2xp, xp2torch
+from spacy.tokens import Doc
+from thinc.api import Model, PyTorchShim, get_torch_default_device, get_width, torch2xp, xp2torch
 from thinc.types import Floats2d
 from torch import Tensor, nn
 
@@ -96,3 +97,18 @@ def as_floats2d(model: Model, tensor: Optional[Tensor]) -> Floats2d:
     """A (rows, columns) tensor as an array of the model's ops, without its graph."""
     assert tensor is not None
     return cast(Floats2d, torch2xp(tensor.detach(), ops=model.ops))
+
+
+def as_tensor(model: Model, array: Floats2d) -> Tensor:
+    """An array as a tensor on the device of the model's module."""
+    return xp2torch(array, device=torch_shim(model).device)
+
+
+def vector_width(tok2vec: Model[List[Doc], List[Floats2d]], docs: Optional[List[Doc]]) -> int:
+    """Width of the vectors of an initialized tok2vec. Raises ValueError if neither it nor example Docs tell."""
+    width = tok2vec.maybe_get_dim("nO")
+    if width is None:
+        if not docs:
+            raise ValueError("the tok2vec does not know its width: initialize it with example Docs")
+        width = get_width(tok2vec.predict(docs))
+    return width

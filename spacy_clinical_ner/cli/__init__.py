@@ -32,6 +32,7 @@ def _register() -> None:
         masks,
         pool,
         pretrain,
+        project,
         refit,
         report,
         search,
@@ -54,6 +55,7 @@ def _register() -> None:
     app.command("search", context_settings=learning_curve.CONTEXT)(search.search)
     app.command("calibrate")(calibrate.calibrate)
     app.command("masks")(masks.masks)
+    app.add_typer(project.app, name="project")
 
 
 def main() -> None:

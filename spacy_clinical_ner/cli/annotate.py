@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import typer
 
@@ -47,23 +47,31 @@ def annotate(
 
     With --given-entities every line of the .ann beside a note is copied but for relations (R): those that the pipeline
     finds take their place. Components that find entities do not run; a joint_extractor uses the given ones.
+
+    Example: clinical-ner annotate es_cantemist_ner notes annotated --confidence
     """
-    from wasabi import msg
-
-    from spacy_clinical_ner.annotation import annotate_notes, plan
-    from spacy_clinical_ner.pipelines import load_pipeline
-
-    jobs = plan(input, output_dir, overwrite=overwrite)
-    summary = annotate_notes(
-        load_pipeline(pipeline),
-        jobs,
+    annotate_folder(
+        pipeline,
+        input,
+        output_dir,
+        overwrite=overwrite,
         spans_key=spans_key,
         confidence=confidence,
         n_process=n_process,
         batch_size=batch_size,
         given_entities=given_entities,
-        progress=sys.stderr.isatty(),
     )
+
+
+def annotate_folder(pipeline: str, input: Path, output_dir: Path, *, overwrite: bool = False, **options: Any) -> None:
+    """`annotation.annotate_notes` with these options, and a table of what came out; exit status 2 for failures."""
+    from wasabi import msg
+
+    from spacy_clinical_ner.annotation import annotate_notes, plan_jobs
+    from spacy_clinical_ner.pipelines import load_pipeline
+
+    jobs = plan_jobs(input, output_dir, overwrite=overwrite)
+    summary = annotate_notes(load_pipeline(pipeline), jobs, progress=sys.stderr.isatty(), **options)
     msg.table(
         [
             ("notes", f"{summary.notes:,}"),

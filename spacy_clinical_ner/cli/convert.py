@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import typer
 
 from spacy_clinical_ner.errors import ClinicalNerError
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+    from spacy_clinical_ner.brat import FolderAudit, Policy
 
 
 class Overlap(str, Enum):
@@ -79,12 +84,49 @@ def convert(
 
     Each annotation line ends as kept, repaired or dropped; the three sum to the lines read. The file carries all
     of them along, so that they can be written out as BRAT again.
+
+    Example: clinical-ner convert corpus/train train.spacy --lang es --audit train.audit.json --max-dropped 0
     """
     if (lang is None) == (pipeline is None):
         raise ClinicalNerError("convert: give either --lang (es, en, zh, ...) or --pipeline")
     if out.suffix != ".spacy":
         raise ClinicalNerError(f"{out}: the output is a .spacy file, for instance corpus/train.spacy")
 
+    from wasabi import msg
+
+    from spacy_clinical_ner.brat import Policy
+    from spacy_clinical_ner.pipelines import pipeline_or_blank
+
+    report = convert_folder(
+        brat_dir,
+        out,
+        pipeline_or_blank(pipeline, lang or ""),
+        policy=Policy(overlap.value, misaligned.value, discontinuous.value, trim_whitespace),
+        on_error="drop" if lenient else "raise",
+        text_mismatch="error" if strict_text else "repair",
+        spans_key=spans_key,
+        audit=audit,
+    )
+    if max_dropped is not None and report.dropped > max_dropped:
+        msg.fail(f"{report.dropped} lines and mentions dropped, more than --max-dropped {max_dropped}")
+        raise typer.Exit(1)
+
+
+def convert_folder(
+    folder: Path,
+    out: Path,
+    nlp: Language,
+    *,
+    policy: Optional[Policy] = None,
+    on_error: str = "raise",
+    text_mismatch: str = "repair",
+    spans_key: str = "sc",
+    audit: Optional[Path] = None,
+) -> FolderAudit:
+    """Write the notes of a BRAT folder as a .spacy file, and perhaps the audit as JSON; print and return the audit.
+
+    Raises InputError as `brat.read_folder`, whose on_error and text_mismatch these are.
+    """
     import srsly
     from spacy.tokens import DocBin
     from tqdm import tqdm
@@ -92,27 +134,20 @@ def convert(
 
     from spacy_clinical_ner.brat import FolderAudit, Policy, align, fill_doc, list_notes, read_folder
     from spacy_clinical_ner.files import replacing
-    from spacy_clinical_ner.pipelines import pipeline_or_blank
 
-    policy = Policy(overlap.value, misaligned.value, discontinuous.value, trim_whitespace)
-    total = len(list_notes(brat_dir))
-    nlp = pipeline_or_blank(pipeline, lang or "")
-    documents = read_folder(
-        brat_dir, on_error="drop" if lenient else "raise", text_mismatch="error" if strict_text else "repair"
-    )
+    total = len(list_notes(folder))
+    documents = read_folder(folder, on_error=on_error, text_mismatch=text_mismatch)
     doc_bin = DocBin(store_user_data=True)
     report = FolderAudit()
     for document in tqdm(documents, total=total, unit="note", desc="convert", disable=not sys.stderr.isatty()):
-        alignment = align(nlp, document, policy)
+        alignment = align(nlp, document, policy or Policy())
         report.add(document, alignment)
         doc_bin.add(fill_doc(alignment, document, spans_key=spans_key))
     with replacing(out) as temporary:
         doc_bin.to_disk(temporary)
     if audit is not None:
         with replacing(audit) as temporary:
-            srsly.write_json(temporary, {"folder": brat_dir.name, **report.to_dict()})
+            srsly.write_json(temporary, {"folder": folder.name, **report.to_dict()})
     report.print(msg)
     msg.good(f"Saved {total} notes to {out}")
-    if max_dropped is not None and report.dropped > max_dropped:
-        msg.fail(f"{report.dropped} lines and mentions dropped, more than --max-dropped {max_dropped}")
-        raise typer.Exit(1)
+    return report

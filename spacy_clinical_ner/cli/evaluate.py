@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Iterable, Optional
+from typing import Any, Dict, Iterable, Optional
 
 import typer
 
@@ -55,6 +55,26 @@ def evaluate(
     if compare is not None and not bootstrap:
         raise ClinicalNerError("evaluate: --compare needs --bootstrap 1 or more")
 
+    from wasabi import msg
+
+    metrics = evaluate_and_save(
+        gold,
+        pred,
+        output,
+        compare=compare,
+        relations=relations,
+        samples=bootstrap,
+        seed=seed,
+        ignore_extra=ignore_extra,
+    )
+    reached = metrics["entities"]["strict"]["micro"]["f"]
+    if fail_under is not None and reached < fail_under:
+        msg.fail(f"strict micro F {reached:.4f} is below --fail-under {fail_under:g}")
+        raise typer.Exit(1)
+
+
+def evaluate_and_save(gold: Path, pred: Path, output: Optional[Path] = None, **options: Any) -> Dict[str, Any]:
+    """`evaluation.evaluate_folders` with these options: its figures, printed and perhaps written as JSON."""
     import srsly
     from tqdm import tqdm
     from wasabi import msg
@@ -66,22 +86,10 @@ def evaluate(
     def progress(names: Iterable[str]) -> Iterable[str]:
         return tqdm(names, desc="evaluate", unit="note", disable=not sys.stderr.isatty())
 
-    metrics = evaluate_folders(
-        gold,
-        pred,
-        compare=compare,
-        relations=relations,
-        samples=bootstrap,
-        seed=seed,
-        ignore_extra=ignore_extra,
-        progress=progress,
-    )
+    metrics = evaluate_folders(gold, pred, progress=progress, **options)
     print_metrics(metrics, msg)
     if output is not None:
         with replacing(output) as temporary:
             srsly.write_json(temporary, metrics)
         msg.good(f"Saved figures to {output}")
-    reached = metrics["entities"]["strict"]["micro"]["f"]
-    if fail_under is not None and reached < fail_under:
-        msg.fail(f"strict micro F {reached:.4f} is below --fail-under {fail_under:g}")
-        raise typer.Exit(1)
+    return metrics

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Optional
+from typing import Any, List, Optional, Sequence
 
 import typer
 
@@ -33,16 +33,26 @@ def refit(
     Example: clinical-ner refit training/model-best notes/train refit --also notes/dev
     """
     import torch
-    from wasabi import msg
 
-    from spacy_clinical_ner.files import check_free, replacing
-    from spacy_clinical_ner.training.refit import refit as train_again
+    from spacy_clinical_ner.files import check_free
 
     if steps is not None and same_passes:
         raise typer.BadParameter("--steps and --same-passes exclude each other")
     check_free(output, overwrite)
     torch.set_num_threads(threads)
-    nlp = train_again(pipeline, [notes, *(also or [])], steps=steps, same_passes=same_passes, seed=seed, gpu_id=gpu_id)
+    refit_and_save(
+        pipeline, [notes, *(also or [])], output, steps=steps, same_passes=same_passes, seed=seed, gpu_id=gpu_id
+    )
+
+
+def refit_and_save(pipeline: str, notes: Sequence[Path], output: Path, **options: Any) -> None:
+    """`training.refit.refit` with these options, written to `output` in place of what is there."""
+    from wasabi import msg
+
+    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.training.refit import refit as train_again
+
+    nlp = train_again(pipeline, notes, **options)
     with replacing(output) as temporary:
         nlp.to_disk(temporary)
     msg.good(f"Saved to {output}: {nlp.meta['refit']['updates']:,} updates on {nlp.meta['refit']['notes']:,} notes")

@@ -73,8 +73,9 @@ def stats(
     drawing = output is not None and plots
     if drawing:
         from spacy_clinical_ner.evaluation import plots as draw
+        from spacy_clinical_ner.plotting import require_plots
 
-        draw.require_plots("matplotlib", *(["wordcloud"] if word_cloud else []))
+        require_plots("matplotlib", *(["wordcloud"] if word_cloud else []))
     nlp = pipeline_or_blank(pipeline, lang)
     total = len(list_notes(brat_dir))
     hidden = not sys.stderr.isatty()

@@ -7,8 +7,8 @@ from typing import Union
 
 from spacy.tokens import Doc, Token
 
+from spacy_clinical_ner import plotting
 from spacy_clinical_ner.errors import ClinicalNerError
-from spacy_clinical_ner.evaluation import plots
 from spacy_clinical_ner.extensions import get_label_attention
 
 
@@ -32,7 +32,7 @@ def plot_label_attention(doc: Doc, path: Union[str, Path], start: int, end: int,
     tokens = [_visible(token) for token in doc[start:end]]
     tags = attention.tags
     height = 1.4 + 0.22 * len(tokens) + 0.07 * max(map(len, tags))
-    figure = plots._figure(3.0 + 0.3 * len(tags), height, [*tokens, *tags])
+    figure = plotting.new_figure(3.0 + 0.3 * len(tags), height, [*tokens, *tags])
     axes = figure.add_subplot()
     weights = attention.weights[layer, :, start:end].mean(0)
     image = axes.imshow(weights, aspect="auto", cmap="Blues", vmin=0.0, vmax=1.0)
@@ -42,7 +42,7 @@ def plot_label_attention(doc: Doc, path: Union[str, Path], start: int, end: int,
     axes.tick_params(length=0)
     axes.set_title(f"Attention to tags, layer {layer % layers + 1} of {layers}", fontsize=10)
     figure.colorbar(image, ax=axes, label="weight")
-    plots._save(figure, path)
+    plotting.save_figure(figure, path)
 
 
 def _visible(token: Token) -> str:

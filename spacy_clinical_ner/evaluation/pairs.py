@@ -16,6 +16,7 @@ from spacy_clinical_ner.brat import (
 from spacy_clinical_ner.brat.document import merge_fragments
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.evaluation.matching import Mention
+from spacy_clinical_ner.files import read_text
 
 PathLike = Union[str, Path]
 
@@ -124,11 +125,7 @@ def _read_prediction(gold: BratDocument, path: Path) -> BratDocument:
         prediction = read_document(path, name=gold.name)
         _check_text(gold, prediction, path)
         return prediction
-    try:
-        standoff = path.read_bytes().decode("utf8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, None, getattr(error, "strerror", None) or "not UTF-8: save the file as UTF-8") from None
-    return parse_standoff(gold.name, gold.text, standoff, path=path)
+    return parse_standoff(gold.name, gold.text, read_text(path), path=path)
 
 
 def _check_text(gold: BratDocument, predicted: BratDocument, path: PathLike) -> None:

@@ -5,46 +5,25 @@ Needs the extra `plots`. The first two show numbers and labels; the word cloud s
 
 from __future__ import annotations
 
-import importlib
 import io
-import re
 from collections import Counter, defaultdict
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Set, Union
 
 from spacy.language import Language
 
+from spacy_clinical_ner import plotting
 from spacy_clinical_ner.brat import BratDocument
-from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.files import replacing
 
 _BAR, _INK, _GRID = "#3b6ea5", "#222222", "#dddddd"
-_DPI = 150
-_CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _MOST_WORDS = 150
-
-
-def require_plots(*modules: str) -> None:
-    """Raise ClinicalNerError, with the command that helps, if one of these modules cannot be imported."""
-    for module in modules:
-        _optional(module)
-
-
-def _optional(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        package = name.partition(".")[0]
-        raise ClinicalNerError(
-            f"plots need {package}, which is not installed: pip install 'spacy-clinical-ner[plots]', or pass --no-plots"
-        ) from None
 
 
 def plot_entities(labels: Mapping[str, int], path: Union[str, Path]) -> None:
     """Bar chart of mentions per label, most frequent on top; the axis is logarithmic if the counts differ widely."""
     rows = sorted(labels.items(), key=lambda row: (row[1], row[0]))
-    figure = _figure(8.0, max(2.2, 1.3 + 0.24 * len(rows)), [label for label, _ in rows])
+    figure = plotting.new_figure(8.0, max(2.2, 1.3 + 0.24 * len(rows)), [label for label, _ in rows])
     axes = figure.add_subplot()
     counts = [count for _, count in rows]
     bars = axes.barh([label for label, _ in rows], counts, color=_BAR, height=0.72)
@@ -61,14 +40,14 @@ def plot_entities(labels: Mapping[str, int], path: Union[str, Path]) -> None:
     axes.tick_params(axis="y", length=0, labelsize=9)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     _finish(axes, "x")
-    _save(figure, path)
+    plotting.save_figure(figure, path)
 
 
 def plot_sentence_lengths(lengths: Mapping[str, int], path: Union[str, Path]) -> None:
     """Histogram of tokens per sentence-like unit ({length: how many}); the longest 0.5 % share the last bar."""
     counts = {int(length): count for length, count in lengths.items()}
     total = sum(counts.values())
-    figure = _figure(8.0, 4.2, [])
+    figure = plotting.new_figure(8.0, 4.2)
     axes = figure.add_subplot()
     axes.set_xlabel("tokens, white space left out")
     if total:
@@ -98,7 +77,7 @@ def plot_sentence_lengths(lengths: Mapping[str, int], path: Union[str, Path]) ->
     axes.set_ylabel("units")
     axes.yaxis.set_major_formatter("{x:,.0f}")
     _finish(axes, "y")
-    _save(figure, path)
+    plotting.save_figure(figure, path)
 
 
 def mention_words(nlp: Language, documents: Iterable[BratDocument], min_documents: int = 2) -> Dict[str, int]:
@@ -118,7 +97,7 @@ def mention_words(nlp: Language, documents: Iterable[BratDocument], min_document
 
 
 def _words(nlp: Language, text: str) -> List[str]:
-    if _CJK.search(text):
+    if plotting.has_cjk(text):
         return ["".join(text.split())]
     tokens = nlp.tokenizer(text)
     return [token.lower_ for token in tokens if len(token) > 1 and token.is_alpha and not token.is_stop]
@@ -129,11 +108,11 @@ def plot_word_cloud(words: Mapping[str, int], path: Union[str, Path]) -> Optiona
     if not words:
         return "no word stands in the mentions of two notes or more: no word cloud"
     font = None
-    if any(_CJK.search(word) for word in words):
-        font = find_cjk_font("".join(words))
+    if plotting.has_cjk("".join(words)):
+        font = plotting.find_cjk_font("".join(words))
         if font is None:
             return "no font with Chinese characters on this machine (for example Noto Sans CJK): no word cloud"
-    cloud = _optional("wordcloud").WordCloud(
+    cloud = plotting.optional_module("wordcloud").WordCloud(
         width=1200,
         height=700,
         background_color="white",
@@ -151,44 +130,11 @@ def plot_word_cloud(words: Mapping[str, int], path: Union[str, Path]) -> Optiona
     return None
 
 
-def find_cjk_font(text: str) -> Optional[str]:
-    """File of a font on this machine that has all Chinese and Japanese characters of `text`, or None."""
-    needed = {ord(sign) for sign in _CJK.findall(text)}
-    manager = _optional("matplotlib.font_manager")
-    for file in sorted({font.fname for font in manager.fontManager.ttflist}):
-        if "LastResort" in Path(file).name:  # matplotlib's own: claims all of Unicode, draws boxes
-            continue
-        try:
-            known = manager.get_font(file).get_charmap()
-        except (OSError, RuntimeError):  # a font file that FreeType cannot read
-            continue
-        if needed <= known.keys():
-            return file
-    return None
-
-
-def _figure(width: float, height: float, texts: List[str]) -> Any:
-    """A figure of its own, outside pyplot's global state; with a Chinese font if the texts need one and it is there."""
-    figure = _optional("matplotlib.figure").Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    if any(_CJK.search(text) for text in texts):
-        font = find_cjk_font("".join(texts))
-        if font is not None:
-            manager = _optional("matplotlib.font_manager")
-            family = manager.FontProperties(fname=font).get_name()
-            _optional("matplotlib").rcParams["font.family"] = [family, "DejaVu Sans"]
-    return figure
-
-
 def _finish(axes: Any, grid: str) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.grid(axis=grid, color=_GRID, linewidth=0.7)
     axes.set_axisbelow(True)
-
-
-def _save(figure: Any, path: Union[str, Path]) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
 
 
 def _percentile(counts: Mapping[int, int], share: float) -> int:

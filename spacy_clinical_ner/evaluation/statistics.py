@@ -14,7 +14,7 @@ from spacy_clinical_ner.brat import Alignment, BratDocument, Policy, align
 from spacy_clinical_ner.evaluation.ceiling import VIEWS, Ceiling
 from spacy_clinical_ner.evaluation.matching import Mention
 from spacy_clinical_ner.evaluation.pairs import mentions_of
-from spacy_clinical_ner.windows.planning import sentence_ends
+from spacy_clinical_ner.windows.sentences import sentence_ends
 
 OVERLAP_KINDS = ("same_extent", "nested", "crossing")
 SCHEMA_VERSION = 1

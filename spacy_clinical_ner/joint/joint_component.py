@@ -1,32 +1,22 @@
 """The component `joint_extractor`: entities and the relations between them from one encoder."""
 
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Set,
-    Tuple,
-    cast,
-)
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_get_examples
+from spacy.util import filter_spans
 from spacy.vocab import Vocab
-from thinc.api import Model, Optimizer, set_dropout_rate
+from thinc.api import Model
 from thinc.types import Floats2d
 from wasabi import msg
 
-from spacy_clinical_ner import extensions
+from spacy_clinical_ner.bridge.factories import component_factory
+from spacy_clinical_ner.bridge.torch_shim import as_floats2d, as_tensor
+from spacy_clinical_ner.bridge.trainable import Lesson, check_probability
 from spacy_clinical_ner.extensions import Relation, set_relations
-from spacy_clinical_ner.joint.entities import entity_loss, find_entities, gold_tags, make_spans
 from spacy_clinical_ner.joint.joint_architectures import (
     JointGradient,
     JointInput,
@@ -35,29 +25,74 @@ from spacy_clinical_ner.joint.joint_architectures import (
     set_sizes,
     sizes,
 )
-from spacy_clinical_ner.joint.pairs import FittingPairs, PairGroup, make_group
-from spacy_clinical_ner.relations.candidates import CandidatePairs
-from spacy_clinical_ner.relations.gold import Gold, gold_on_predicted, is_annotated, targets
-from spacy_clinical_ner.relations.losses import cross_entropy, probabilities
-from spacy_clinical_ner.relations.mentions import Mentions, get_spans
-from spacy_clinical_ner.relations.pair_decoding import ScoredPairs, decode, one_way
-from spacy_clinical_ner.relations.pipe import RelationPipe
-from spacy_clinical_ner.tagging.decoding import Mention
+from spacy_clinical_ner.joint.pairs import PairsWithinWindow
+from spacy_clinical_ner.layers.joint_network import SCHEME
+from spacy_clinical_ner.relations.gold import is_annotated
+from spacy_clinical_ner.relations.losses import cross_entropy
+from spacy_clinical_ner.relations.mentions import get_spans
+from spacy_clinical_ner.relations.pair_decoding import ScoredPairs, decode
+from spacy_clinical_ner.relations.pair_groups import PairGroup
+from spacy_clinical_ner.relations.pipe import SCORE_WEIGHTS, RelationPipe
+from spacy_clinical_ner.tagging.decoding import (
+    TokenMention,
+    find_mentions,
+    make_spans,
+    spans_with_confidence,
+    tagging_loss,
+)
 
 ENTITIES = ("predicted", "given")
 
+DEFAULT_CONFIG = """
+[candidates]
+@misc = "spacy-clinical-ner.TypedPairsWithin.v1"
+max_distance = 100
 
-class Found(NamedTuple):
+[model]
+@architectures = "spacy-clinical-ner.JointExtractor.v1"
+task_layers = 2
+mask = "eq14"
+
+[model.encoder]
+@misc = "spacy-clinical-ner.TinyEncoder.v1"
+
+[scorer]
+@scorers = "spacy-clinical-ner.JointScorer.v1"
+"""
+
+
+class JointPrediction(NamedTuple):
     """What is found in a Doc. entities: None where those of the Doc are left as they are. relations: None likewise."""
 
-    entities: Optional[List[Mention]]
+    entities: Optional[List[TokenMention]]
     relations: Optional[List[Relation]]
 
 
-class JointExtractor(RelationPipe):
-    """Writes `doc.ents` with `span._.confidence`, the posterior of the CRF, and `doc._.relations` with their score."""
+class JointTargets(NamedTuple):
+    """tags: (1, length) of each Doc's tokens, None where there are none to learn. relations: (pairs, labels)."""
 
-    multi_label = False  # at most one relation a pair, as in the paper
+    tags: List[Optional[NDArray[np.int64]]]
+    relations: NDArray[np.bool_]
+
+
+class JointExtractor(RelationPipe):
+    """Writes `doc.ents` with `span._.confidence`, the posterior of the CRF, and `doc._.relations` with their score.
+
+    At most one relation a pair, as in the paper; of the candidates those that fit into one window of the encoder.
+
+    model: a `spacy-clinical-ner.JointExtractor.v1` model.
+    entities: "predicted" writes `doc.ents`, in place of what stood there, and relations between them. "given" leaves
+        them as they are and finds relations between them.
+    spans_key: the mentions whose relations are learned, and with "given" those that are looked at, are those of
+        `doc.ents` or, with a key, of `doc.spans[spans_key]`, which may overlap. Entities are learned from `doc.ents`.
+    entity_threshold: entities whose posterior lies below it are not written (0 to 1).
+    entity_weight, relation_weight: of the two losses in their sum. With 0 a task is not trained at all, its output
+        layer stays frozen as it was initialised, and its annotations are left alone: entities only, or relations only.
+    max_batch_tokens: tokens of the notes that are held in memory at once.
+    The other settings are those of `RelationPipe`.
+    """
+
+    kind_of_label = "relation label"
 
     def __init__(
         self,
@@ -65,43 +100,24 @@ class JointExtractor(RelationPipe):
         model: Model[JointInput, JointOutput],
         name: str = "joint_extractor",
         *,
-        candidates: CandidatePairs,
         entities: str = "predicted",
-        spans_key: Optional[str] = None,
-        symmetric: Sequence[str] = (),
-        threshold: Optional[float] = None,
         entity_threshold: float = 0.0,
-        keep_negatives: float = 1.0,
         entity_weight: float = 1.0,
         relation_weight: float = 1.0,
-        seed: int = 0,
         max_batch_tokens: int = 5000,
-        scorer: Optional[Callable] = None,
+        **settings: Any,
     ) -> None:
-        if not 0.0 <= entity_threshold <= 1.0:
-            raise ValueError(f"entity_threshold is a probability: choose a number from 0 to 1, not {entity_threshold}")
+        check_probability("entity_threshold", entity_threshold)
         if entities not in ENTITIES:
             raise ValueError(f"entities is one of {', '.join(ENTITIES)}, not '{entities}'")
         if min(entity_weight, relation_weight) < 0 or entity_weight + relation_weight <= 0:
             raise ValueError("entity_weight and relation_weight are 0 or more, and one of them above 0")
-        self.vocab = vocab
-        self.model = model
-        self.name = name
-        self.scorer = scorer
+        super().__init__(vocab, model, name, max_batch_tokens=max_batch_tokens, **settings)
         self.entities = entities
         self.entity_threshold = entity_threshold
         self.entity_weight = entity_weight
         self.relation_weight = relation_weight
-        self.max_batch_tokens = max_batch_tokens
-        learned = self.set_up_relations(
-            candidates=candidates,
-            spans_key=spans_key,
-            symmetric=symmetric,
-            threshold=threshold,
-            keep_negatives=keep_negatives,
-            seed=seed,
-        )
-        self.cfg: Dict[str, Any] = {**learned, "relation_labels": []}
+        self.cfg["relation_labels"] = []
 
     @property
     def relation_labels(self) -> Tuple[str, ...]:
@@ -109,8 +125,18 @@ class JointExtractor(RelationPipe):
         return tuple(self.cfg["relation_labels"])
 
     @property
-    def label_data(self) -> Dict[str, List[str]]:  # type: ignore[override]
+    def label_data(self) -> Dict[str, List[str]]:
         return {"entities": list(self.labels), "relations": list(self.relation_labels)}
+
+    @property
+    def mention_types(self) -> Sequence[str]:
+        return self.labels
+
+    @property
+    def scored_candidates(self) -> PairsWithinWindow:
+        """The candidates that fit into a window. Raises ValueError before initialize."""
+        windows = sizes(self.model)
+        return PairsWithinWindow(self.candidates, network(self.model).pieces, windows.capacity, windows.max_pieces)
 
     def initialize(
         self,
@@ -125,17 +151,10 @@ class JointExtractor(RelationPipe):
         `relation_classifier`. Raises ValueError if there is no label for a task that is trained.
         """
         validate_get_examples(get_examples, "JointExtractor.initialize")
-        declared = self.declare_symmetric()
-        data: List[Tuple[Mentions, Gold]] = []
-        docs: List[Doc] = []
-        names: Set[str] = set()
-        for example in get_examples():
-            gold = gold_on_predicted(example, self.spans_key, self.symmetric)
-            data.append((Mentions.of(example.predicted, gold.spans), gold))
-            docs.append(example.predicted)
-            names.update(span.label_ for span in example.reference.ents)
-            names.update(data[-1][0].names)
-        relations = sorted({label for _, gold in data for _, _, label in gold.relations})
+        examples = list(get_examples())
+        data, relations, declared = self.read_gold(examples)
+        names = {name for mentions, _ in data for name in mentions.names}
+        names.update(span.label_ for example in examples for span in example.reference.ents)
         self.set_labels(labels["entities"] if labels else sorted(names), "a mention in doc.ents")
         self.cfg["relation_labels"] = list(labels["relations"]) if labels else relations
         if not self.relation_labels and self.relation_weight:
@@ -144,151 +163,130 @@ class JointExtractor(RelationPipe):
                 "with relation_weight = 0 only entities are learned"
             )
         set_sizes(self.model, len(self.labels), 1 + len(self.relation_labels))
-        self.model.initialize(X=JointInput(docs, lambda emissions: []))
-        self.learn_schema(data, declared)
-        ceiling = self.measure_ceiling(self.fitting, data, declared)
+        self.model.initialize(X=JointInput([example.predicted for example in examples], lambda emissions: []))
+        ceiling = self.learn_candidates(data, declared)
         if self.relation_weight:
             msg.info(ceiling)
 
-    @property
-    def looked_at(self) -> CandidatePairs:
-        return self.fitting
-
-    @property
-    def fitting(self) -> FittingPairs:
-        """The candidates that fit into a window. Raises ValueError before initialize."""
-        windows = sizes(self.model)
-        return FittingPairs(self.candidates, network(self.model).pieces, windows.capacity, windows.most)
-
-    def predict(self, docs: Iterable[Doc]) -> List[Found]:
+    def predict(self, docs: Iterable[Doc]) -> List[JointPrediction]:
         """Entities and relations of each Doc, by position."""
         docs = list(docs)
         finds_entities = self.entities == "predicted" and self.entity_weight > 0
-        found: List[List[Mention]] = []
+        found: List[List[TokenMention]] = []
 
         def mentions(emissions: Sequence[Floats2d]) -> List[Sequence[Span]]:
             if not finds_entities:
                 return [self.mentions_between(doc) for doc in docs]
-            found.extend(find_entities(self.model, emissions, self.max_batch_tokens, self.entity_threshold))
+            found.extend(self._find_entities(emissions))
             return [make_spans(doc, entities, self.labels) for doc, entities in zip(docs, found)]
 
         scored = self._score(docs, mentions)
         relations: List[Optional[List[Relation]]] = [None] * len(docs)
         if self.relation_weight:
             relations = [decode(each, self.relation_labels, self.threshold, self.multi_label) for each in scored]
-        return [Found(found[i] if finds_entities else None, relations[i]) for i in range(len(docs))]
+        return [JointPrediction(found[i] if finds_entities else None, relations[i]) for i in range(len(docs))]
 
     def score_pairs(self, docs: Sequence[Doc]) -> List[ScoredPairs]:
-        """The candidates among the mentions that each Doc has, and the probabilities of their labels."""
         return self._score(docs, lambda emissions: [self.mentions_between(doc) for doc in docs])
 
     def mentions_between(self, doc: Doc) -> Sequence[Span]:
         return get_spans(doc, self.spans_key if self.entities == "given" else None)
 
+    def _find_entities(self, emissions: Sequence[Floats2d]) -> List[List[TokenMention]]:
+        return find_mentions(
+            network(self.model).decoder,
+            SCHEME,
+            [as_tensor(self.model, array) for array in emissions],
+            max_tokens=self.max_batch_tokens,
+            threshold=self.entity_threshold,
+        )
+
     def _score(
         self, docs: Sequence[Doc], mentions: Callable[[Sequence[Floats2d]], List[Sequence[Span]]]
     ) -> List[ScoredPairs]:
-        schema, fitting = self.schema, self.fitting
         groups: List[PairGroup] = []
 
         def choose(emissions: List[Floats2d]) -> List[PairGroup]:
-            for number, (doc, spans) in enumerate(zip(docs, mentions(emissions))):
-                if not self.relation_weight:
-                    spans = []
-                groups.append(make_group(number, Mentions.of(doc, spans), self.labels, fitting, schema))
+            found = zip(docs, mentions(emissions))
+            sets = [(i, doc, spans if self.relation_weight else []) for i, (doc, spans) in enumerate(found)]
+            groups.extend(self.make_groups(sets))
             return groups
 
         output = self.model.predict(JointInput(list(docs), choose))
-        found = probabilities(self.model.ops.to_numpy(output.scores), False)[:, 1:] if len(output.scores) else None
-        scored = []
-        first = 0
-        for group in groups:
-            rows = np.zeros((0, len(self.relation_labels)), dtype="float32")
-            if found is not None:
-                rows = found[first : first + len(group.pairs.head)]
-            first += len(group.pairs.head)
-            rows = one_way(group.pairs, rows, self.relation_labels, self.symmetric)
-            scored.append(ScoredPairs(group.mentions, group.pairs, rows))
-        return scored
+        return self.scored_pairs(groups, output.scores)
 
-    def set_annotations(self, docs: Iterable[Doc], scores: List[Found]) -> None:
+    def set_annotations(self, docs: Iterable[Doc], scores: List[JointPrediction]) -> None:
         """Write entities with their confidence, and relations."""
         for doc, (entities, relations) in zip(docs, scores):
             if entities is not None:
-                spans = make_spans(doc, entities, self.labels)
-                for span, entity in zip(spans, entities):
-                    extensions.set_confidence(span, entity.confidence)
-                doc.set_ents(spans)
+                doc.set_ents(spans_with_confidence(doc, entities, self.labels))
             if relations is not None:
                 set_relations(doc, relations)
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
-        """One step of training on a batch; the loss is the weighted sum of both.
+    def teaches(self, example: Example) -> bool:
+        return self._teaches_entities(example) or bool(self.relation_weight and is_annotated(example.reference))
 
-        References that say nothing of entities teach none, and those that say nothing of relations likewise.
-        """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, "JointExtractor.update")
-        groups, gold = self._training_pairs(examples)
-        tagged = self._tagged(examples)
-        if not tagged and not len(gold):
-            return losses
+    def _teaches_entities(self, example: Example) -> bool:
+        annotated = example.reference.has_annotation("ENT_IOB")
+        return bool(self.entity_weight and len(example.predicted) and annotated)
+
+    def lesson(self, examples: Sequence[Example]) -> Lesson:
+        """Docs with their candidates, of the negatives among them those that are kept, and what both tasks learn."""
+        groups, gold = self.kept_pairs(examples)
+        tags = [self._gold_tags(example) if self._teaches_entities(example) else None for example in examples]
         X = JointInput([example.predicted for example in examples], lambda emissions: groups)
-        set_dropout_rate(self.model, drop)
-        output, backprop = self.model.begin_update(X)
+        return Lesson(X, JointTargets(tags, gold), len(gold) > 0 or any(each is not None for each in tags))
+
+    def loss(self, output: JointOutput, targets: JointTargets) -> Tuple[float, JointGradient]:
+        """The weighted sum of both: negative log-likelihood of the tags in nats a token, cross-entropy of the pairs.
+
+        The gradient of the CRF's own parameters is left in the torch module, for `finish_update`.
+        """
+        tags, gold = targets
         loss = 0.0
         d_emissions: Optional[List[Floats2d]] = None
         d_scores: Optional[Floats2d] = None
-        if tagged:
-            tags = [gold_tags(examples[i], self.labels) for i in tagged]
-            of_tagged = [output.emissions[i] for i in tagged]
-            value, gradients = entity_loss(self.model, of_tagged, tags, self.max_batch_tokens, self.entity_weight)
-            loss += value
-            d_emissions = [self.model.ops.alloc2f(*array.shape) for array in output.emissions]
-            for i, gradient in zip(tagged, gradients):
-                d_emissions[i] = gradient
+        tokens = sum(each.shape[1] for each in tags if each is not None)
+        if tokens:
+            loss, gradients = tagging_loss(
+                network(self.model).decoder,
+                [as_tensor(self.model, array) for array in output.emissions],
+                tags,
+                max_tokens=self.max_batch_tokens,
+                scale=self.entity_weight / tokens,
+            )
+            d_emissions = [as_floats2d(self.model, gradient) for gradient in gradients]
         if len(gold):
             value, of_scores = cross_entropy(self.model.ops.to_numpy(output.scores), gold, False)
             loss += self.relation_weight * value
             d_scores = self.model.ops.asarray2f(np.float32(self.relation_weight) * of_scores)
-        # Thinc's types say that gradients look like outputs.
-        backprop(cast(Any, JointGradient(d_emissions, d_scores)))
-        if sgd is not None:
-            self.finish_update(sgd)
-        losses[self.name] += loss
-        return losses
+        return loss, JointGradient(d_emissions, d_scores)
 
-    def _tagged(self, examples: Sequence[Example]) -> List[int]:
-        """Which examples teach entities. Raises ValueError for a label that the model was not built for."""
-        if not self.entity_weight:
-            return []
-        references = [example.reference for example in examples]
-        self.check_labels({span.label_ for doc in references for span in doc.ents})
-        return [i for i, doc in enumerate(references) if len(examples[i].predicted) and doc.has_annotation("ENT_IOB")]
+    def _gold_tags(self, example: Example) -> NDArray[np.int64]:
+        """(1, length) tags of the reference's entities on the tokens of the predicted Doc."""
+        self.check_labels({span.label_ for span in example.reference.ents})
+        index = {label: i for i, label in enumerate(self.labels)}
+        spans = filter_spans(example.get_aligned_spans_y2x(example.reference.ents))
+        return SCHEME.encode([(s.start, s.end, index[s.label_]) for s in spans], len(example.predicted))[np.newaxis]
 
-    def _training_pairs(self, examples: Sequence[Example]) -> Tuple[List[PairGroup], NDArray[np.bool_]]:
+    def kept_pairs(self, examples: Sequence[Example]) -> Tuple[List[PairGroup], NDArray[np.bool_]]:
         """Candidates among gold mentions, without the negatives that are left out, and (pairs, labels) what is true."""
-        groups: List[PairGroup] = []
-        rows = [np.zeros((0, len(self.relation_labels)), dtype=bool)]
-        schema, fitting = self.schema, self.fitting
-        for number, example in enumerate(examples):
-            if not self.relation_weight or not is_annotated(example.reference):
-                continue
-            gold = gold_on_predicted(example, self.spans_key, self.symmetric)
-            self.check_labels({label for _, _, label in gold.relations}, self.relation_labels, "relation label")
-            mentions = Mentions.of(example.predicted, gold.spans)
-            group = make_group(number, mentions, self.labels, fitting, schema)
-            hits, _ = targets(mentions, group.pairs, gold.relations, self.relation_labels)
-            kept = hits.any(axis=1) | (self._random.random(len(hits)) < self.keep_negatives)
-            groups.append(group.kept(kept))
-            rows.append(hits[kept])
-        return groups, np.concatenate(rows)
+        groups, gold, kept = self.training_pairs(examples if self.relation_weight else [])
+        edges = np.cumsum([len(group.pairs.head) for group in groups])[:-1]
+        return [group.kept(rows) for group, rows in zip(groups, np.split(kept, edges))], gold[kept]
+
+
+make_joint_extractor = component_factory(
+    "joint_extractor",
+    JointExtractor,
+    config=DEFAULT_CONFIG,
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type", "doc._.relations"],
+    score_weights={
+        "ents_f": 0.5,
+        "ents_p": 0.0,
+        "ents_r": 0.0,
+        "ents_per_type": None,
+        **SCORE_WEIGHTS,
+        "rel_micro_f": 0.5,
+    },
+)

@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from spacy.tokens import Doc
 
-from spacy_clinical_ner.joint.pair_windows import Ints, PieceWindow, extent, piece_edges, plan_pairs, plan_windows
-from spacy_clinical_ner.joint.pairs import PairGroup, doc_pieces
+from spacy_clinical_ner.joint.pair_windows import Ints, extent, piece_edges, plan_pairs, plan_windows
+from spacy_clinical_ner.joint.pairs import doc_pieces
 from spacy_clinical_ner.layers.focused_attention import PairBatch
 from spacy_clinical_ner.layers.joint_network import PieceBatch
-from spacy_clinical_ner.layers.word_pieces import WordPieces
-from spacy_clinical_ner.windows.planning import batch_by_length, sentence_ends
+from spacy_clinical_ner.relations.pair_groups import PairGroup
+from spacy_clinical_ner.transformers.word_pieces import WordPieces
+from spacy_clinical_ner.windows.batches import group_by_length
+from spacy_clinical_ner.windows.planning import Window
+from spacy_clinical_ner.windows.sentences import sentence_ends
 
 
 class Sizes(NamedTuple):
@@ -25,12 +28,12 @@ class Sizes(NamedTuple):
     budget: int
 
     @property
-    def most(self) -> int:
+    def max_pieces(self) -> int:
         """The most pieces of one token; those of a longer one are cut off behind them."""
         return max(1, self.capacity - 2 * self.overlap)
 
 
-class Note(NamedTuple):
+class DocPieces(NamedTuple):
     """A Doc in word pieces. ids: all of them. edges: (tokens + 1,) pieces before each token. first: number of its first
     token among those of all Docs."""
 
@@ -52,21 +55,21 @@ class Layout:
 
     def __init__(self, docs: Sequence[Doc], pieces: WordPieces, sizes: Sizes, device: torch.device) -> None:
         self.sizes = sizes
-        self.special = pieces.special
+        self.pieces = pieces
         self.device = device
-        self.notes: List[Note] = []
-        self.planned: List[List[PieceWindow]] = []
+        self.notes: List[DocPieces] = []
+        self.planned: List[List[Window]] = []
         first = 0
         for doc in docs:
-            ids = doc_pieces(doc, pieces, sizes.most)
+            ids = doc_pieces(doc, pieces, sizes.max_pieces)
             edges = piece_edges([len(each) for each in ids])
             flat = np.array([i for each in ids for i in each], dtype="int64")
-            self.notes.append(Note(flat, edges, first))
+            self.notes.append(DocPieces(flat, edges, first))
             ends = sentence_ends(doc) if edges[-1] > sizes.capacity else np.zeros(0, dtype="int64")
             self.planned.append(plan_windows(edges, ends, sizes.capacity, sizes.overlap))
             first += len(doc)
         # (note, window) of every window that has a batch; and for each, its batch and its row there.
-        self.windows: List[Tuple[int, PieceWindow]] = []
+        self.windows: List[Tuple[int, Window]] = []
         self.places: List[Tuple[int, int]] = []
         self.offsets = np.concatenate([[0], np.cumsum([len(each) for each in self.planned])]).astype("int64")
         self.batches: List[PieceBatch] = []
@@ -76,7 +79,7 @@ class Layout:
 
     def add_pairs(self, groups: Sequence[PairGroup]) -> List[PieceBatch]:
         """Find a window for every pair; returns batches of the windows that had to be added."""
-        extra: List[Tuple[int, PieceWindow]] = []
+        extra: List[Tuple[int, Window]] = []
         self.chosen = []
         for doc, mentions, _, pairs in groups:
             note = self.notes[doc]
@@ -119,7 +122,7 @@ class Layout:
             mine = np.flatnonzero(batches == batch).tolist()
             length = self.batches[batch].ids.shape[1]
             room = [length if whole_windows else len(places[i]) for i in mine]
-            for chunk in batch_by_length(room, self.sizes.budget):
+            for chunk in group_by_length(room, self.sizes.budget):
                 order = [mine[i] for i in chunk]
                 longest = max(len(places[i]) for i in order)
                 positions = np.zeros((len(order), longest), dtype="int64")
@@ -134,36 +137,34 @@ class Layout:
     def _tensor(self, values: Any) -> torch.Tensor:
         return torch.as_tensor(values, device=self.device)
 
-    def _add(self, windows: Sequence[Tuple[int, PieceWindow]]) -> List[PieceBatch]:
+    def _add(self, windows: Sequence[Tuple[int, Window]]) -> List[PieceBatch]:
         """Batch windows of about the same length, after those that there are; returns the new batches."""
         lengths = [self._length(note, window) for note, window in windows]
         before, known = len(self.windows), len(self.batches)
         self.windows += windows
         self.places += [(-1, -1)] * len(windows)
         result = []
-        for number, members in enumerate(batch_by_length(lengths, self.sizes.budget), known):
+        for number, members in enumerate(group_by_length(lengths, self.sizes.budget), known):
             for row, index in enumerate(members):
                 self.places[before + index] = (number, row)
             result.append(self._batch([windows[i] for i in members], max(lengths[i] for i in members)))
         self.batches += result
         return result
 
-    def _length(self, note: int, window: PieceWindow) -> int:
+    def _length(self, note: int, window: Window) -> int:
         edges = self.notes[note].edges
         return int(edges[window.context_end] - edges[window.context_start]) + 2
 
-    def _batch(self, windows: Sequence[Tuple[int, PieceWindow]], longest: int) -> PieceBatch:
-        ids = np.full((len(windows), longest), self.special.pad, dtype="int64")
+    def _batch(self, windows: Sequence[Tuple[int, Window]], longest: int) -> PieceBatch:
+        ids = np.full((len(windows), longest), self.pieces.pad, dtype="int64")
         mask = np.zeros((len(windows), longest), dtype=bool)
         rows, columns, tokens = [], [], []
         for row, (number, window) in enumerate(windows):
             note = self.notes[number]
             start, end = note.edges[window.context_start], note.edges[window.context_end]
-            length = int(end - start) + 2
-            ids[row, 0] = self.special.cls
-            ids[row, 1 : length - 1] = note.ids[start:end]
-            ids[row, length - 1] = self.special.sep
-            mask[row, :length] = True
+            framed = self.pieces.special.frame(note.ids[start:end])
+            ids[row, : len(framed)] = framed
+            mask[row, : len(framed)] = True
             columns.append(note.edges[window.start : window.end] - start + 1)
             rows.append(np.full(window.end - window.start, row, dtype="int64"))
             tokens.append(np.arange(window.start, window.end, dtype="int64") + note.first)

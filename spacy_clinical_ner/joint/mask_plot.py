@@ -11,7 +11,7 @@ from typing import Dict, Sequence, Tuple, Union
 import torch
 from torch import Tensor
 
-from spacy_clinical_ner.evaluation import plots
+from spacy_clinical_ner import plotting
 from spacy_clinical_ner.layers.focused_attention import MASKS, PairBatch, task_mask
 
 TITLES = {"eq13": "a pair, Eq. 13", "eq14": "a pair, Eq. 14"}
@@ -47,7 +47,7 @@ def plot_masks(tokens: Sequence[str], head: Tuple[int, int], tail: Tuple[int, in
     names = ["[CLS]", *(token if token.strip() else repr(token)[1:-1] for token in tokens)]
     marked = {0, *(1 + i for start, end in (head, tail) for i in range(start, end))}
     side = 1.6 + 0.26 * len(names)
-    figure = plots._figure(len(matrices) * side + 0.8, side + 1.0, names)
+    figure = plotting.new_figure(len(matrices) * side + 0.8, side + 1.0, names)
     for number, (title, allowed) in enumerate(matrices.items(), 1):
         axes = figure.add_subplot(1, len(matrices), number)
         axes.imshow(allowed.numpy(), cmap="Blues", vmin=0.0, vmax=1.4)
@@ -63,4 +63,4 @@ def plot_masks(tokens: Sequence[str], head: Tuple[int, int], tail: Tuple[int, in
         axes.tick_params(which="both", length=0)
     figure.supylabel("attends", fontsize=9)
     figure.supxlabel("to", fontsize=9)
-    plots._save(figure, path)
+    plotting.save_figure(figure, path)

@@ -7,16 +7,9 @@ from typing import List, NamedTuple, Sequence, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spacy_clinical_ner.windows.planning import Window
+
 Ints = NDArray[np.int64]
-
-
-class PieceWindow(NamedTuple):
-    """Token offsets in a note: what the encoder reads, and the core whose emissions are kept (may be empty)."""
-
-    context_start: int
-    start: int
-    end: int
-    context_end: int
 
 
 class PairPlan(NamedTuple):
@@ -24,7 +17,7 @@ class PairPlan(NamedTuple):
     window can hold the pair. extra: windows for pairs that none of the note's own holds."""
 
     window: Ints
-    extra: List[PieceWindow]
+    extra: List[Window]
 
 
 def piece_edges(counts: Sequence[int]) -> Ints:
@@ -32,8 +25,8 @@ def piece_edges(counts: Sequence[int]) -> Ints:
     return np.concatenate([[0], np.cumsum(np.asarray(counts, dtype="int64"))]).astype("int64")
 
 
-def plan_windows(edges: Ints, ends: Ints, capacity: int, overlap: int) -> List[PieceWindow]:
-    """Windows of at most `capacity` pieces whose cores follow each other without gap or overlap.
+def plan_windows(edges: Ints, ends: Ints, capacity: int, overlap: int) -> List[Window]:
+    """Windows of at most `capacity` pieces whose cores follow each other without gap or overlap, as offsets of tokens.
 
     edges: of `piece_edges`; no token may have more than `capacity - 2 * overlap` pieces.
     ends: token offsets at which sentences end; cores end there where they can.
@@ -43,7 +36,7 @@ def plan_windows(edges: Ints, ends: Ints, capacity: int, overlap: int) -> List[P
     if not length:
         return []
     if edges[-1] <= capacity:
-        return [PieceWindow(0, 0, length, length)]
+        return [Window(0, 0, length, length)]
     windows = []
     start = 0
     while start < length:
@@ -55,12 +48,12 @@ def plan_windows(edges: Ints, ends: Ints, capacity: int, overlap: int) -> List[P
         right = _last_within(edges, left, capacity)
         if right == length:
             left = min(left, int(np.searchsorted(edges, edges[-1] - capacity, side="left")))
-        windows.append(PieceWindow(left, start, end, right))
+        windows.append(Window(left, start, end, right))
         start = end
     return windows
 
 
-def plan_pairs(windows: Sequence[PieceWindow], low: Ints, high: Ints, edges: Ints, capacity: int) -> PairPlan:
+def plan_pairs(windows: Sequence[Window], low: Ints, high: Ints, edges: Ints, capacity: int) -> PairPlan:
     """A window for each pair. low, high: (pairs,) first token of the pair and the one behind its last.
 
     Of the windows that hold a pair, which stand side by side, it is the one in their middle.
@@ -70,12 +63,12 @@ def plan_pairs(windows: Sequence[PieceWindow], low: Ints, high: Ints, edges: Int
     first = np.searchsorted(stops, high, side="left")
     last = np.searchsorted(starts, low, side="right") - 1
     chosen = np.where(first <= last, (first + last) // 2, -1)
-    extra: List[PieceWindow] = []
+    extra: List[Window] = []
     left_over = np.flatnonzero((chosen < 0) & fits(low, high, edges, capacity))
     for pair in left_over[np.lexsort((high[left_over], low[left_over]))].tolist():
         if not extra or high[pair] > extra[-1].context_end:
             start = int(low[pair])
-            extra.append(PieceWindow(start, start, start, _last_within(edges, start, capacity)))
+            extra.append(Window(start, start, start, _last_within(edges, start, capacity)))
         chosen[pair] = len(windows) + len(extra) - 1
     return PairPlan(chosen, extra)
 

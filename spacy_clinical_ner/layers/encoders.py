@@ -6,12 +6,12 @@ for a window does not depend on what the window is batched with.
 
 from __future__ import annotations
 
-from typing import Callable, ClassVar, Sequence, cast
+from typing import Callable, ClassVar, Optional, Sequence, cast
 
 import torch
 from torch import Tensor, nn
 
-from spacy_clinical_ner.layers.gru import paired_gru
+from spacy_clinical_ner.windows.batches import WindowBatch, over_windows
 
 EncoderBuilder = Callable[[int], nn.Module]
 
@@ -74,13 +74,9 @@ class _BiRNN(nn.Module):
         for depth, (left, right) in enumerate(zip(self.forwards, self.backwards)):
             if depth:
                 x = self.dropout(x)
-            from_left, from_right = self._run(left, right, x, x.gather(1, around.expand_as(x)))
+            from_left, from_right = left(x)[0], right(x.gather(1, around.expand_as(x)))[0]
             x = torch.cat([from_left, from_right.gather(1, around.expand_as(from_right))], dim=-1)
         return x * mask.unsqueeze(-1)
-
-    def _run(self, left: nn.Module, right: nn.Module, x: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
-        """The states of both directions, each (windows, length, hidden_width), in the order that it reads in."""
-        return left(x)[0], right(turned)[0]
 
 
 class BiLSTM(_BiRNN):
@@ -101,13 +97,6 @@ class BiGRU(_BiRNN):
 
     cell = nn.GRU
     gates = 3
-
-    def _run(self, left: nn.Module, right: nn.Module, x: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
-        if x.device.type != "cpu":
-            return super()._run(left, right, x, turned)
-        both = torch.stack([x, turned]).transpose(1, 2)
-        from_left, from_right = paired_gru(both, (cast(nn.GRU, left), cast(nn.GRU, right))).transpose(1, 2)
-        return from_left, from_right
 
 
 class IDCNN(nn.Module):
@@ -181,3 +170,26 @@ class Stack(nn.Module):
         for encoder in self.encoders:
             x = encoder(x, mask)
         return x
+
+
+class ContextEncoder(nn.Module):
+    """An encoder over the windows of notes, with dropout before and behind it; without one, dropout alone.
+
+    input_width: width of the token vectors; `output_width` is that of the results.
+    """
+
+    def __init__(self, input_width: int, encoder: Optional[EncoderBuilder], dropout: float) -> None:
+        super().__init__()
+        self.dropout = LockedDropout(dropout)
+        self.encoder = encoder(input_width) if encoder is not None else None
+        self.output_width = input_width if self.encoder is None else cast(int, self.encoder.output_width)
+
+    def forward(self, vectors: Tensor, batches: Sequence[WindowBatch]) -> Tensor:
+        """vectors: (tokens, input_width) -> (tokens, output_width). Each token is core in exactly one window."""
+        if not batches:
+            return vectors.new_zeros((0, self.output_width))
+        return over_windows(vectors, batches, self._encode)
+
+    def _encode(self, x: Tensor, batch: WindowBatch) -> Tensor:
+        x = self.dropout(x)
+        return (x if self.encoder is None else self.dropout(self.encoder(x, batch.mask)))[batch.core]

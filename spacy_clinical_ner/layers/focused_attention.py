@@ -10,6 +10,7 @@ from typing import Any, Callable, List, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 # Names of Hugging Face configs (`model_type`) whose modules are laid out as BERT's.
 FAMILY = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
@@ -65,7 +66,12 @@ class FocusedEncoder(nn.Module):
     The results are those of the whole sequence under `task_mask`, but only what [CLS] depends on is computed. A
     position that may attend to nothing gets 0 from the attention, never NaN.
     Raises ValueError for a model of another layout and for a K that it has no layers for.
+
+    recompute: in training, compute activations anew in the backward pass (Chen et al. 2016), so that memory holds those
+        of one call of `shared`, `entities` or `pairs`, with the same dropout, and not those of all.
     """
+
+    recompute = False
 
     def __init__(self, model: nn.Module, task_layers: int) -> None:
         super().__init__()
@@ -93,17 +99,22 @@ class FocusedEncoder(nn.Module):
         x = model.embeddings(input_ids=ids)
         if hasattr(model, "embeddings_project"):
             x = model.embeddings_project(x)
-        return self._full(self.layers[: -self.task_layers], x, mask)
+        return self._run(self._full, self.layers[: -self.task_layers], x, mask)
 
     def entities(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """The last K layers with full attention. hidden: as `shared` gives it -> the same shape."""
-        return self._full(self.layers[-self.task_layers :], hidden, mask)
+        return self._run(self._full, self.layers[-self.task_layers :], hidden, mask)
 
     def pairs(self, hidden: Tensor, mask: Tensor, pairs: PairBatch, form: str) -> Tensor:
         """The last K layers under the mask of each pair. hidden: as `shared` gives it -> [CLS] (pairs, width)."""
         check_mask(form)
         focus = self._among_members if form == "eq14" else self._one_way
-        return focus(hidden, mask, pairs)[:, 0]
+        return self._run(focus, hidden, mask, pairs)[:, 0]
+
+    def _run(self, compute: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(compute, *inputs, use_reentrant=False))
+        return compute(*inputs)
 
     def _full(self, layers: List[nn.Module], x: Tensor, mask: Tensor) -> Tensor:
         for layer in layers:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,6 @@ from spacy_clinical_ner.layers.crf import LinearChainCRF
 from spacy_clinical_ner.layers.crf.decoders import CrfDecoder
 from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.focused_attention import FocusedEncoder, PairBatch, check_mask
-from spacy_clinical_ner.layers.word_pieces import WordPieces
 
 SCHEME = TagScheme("BIOES")
 
@@ -37,31 +35,33 @@ class JointNetwork(nn.Module):
     Entities: the task of full attention, a linear map and a CRF over BIOES tags. Relations: [CLS] of each pair's task,
     a linear map, tanh, dropout, a linear map; the scores are those before the softmax, "no relation" first.
 
-    encoder: JSON of the encoder's Hugging Face config. pieces: JSON of its `WordPieces`.
+    encoder: a Hugging Face encoder, see `FocusedEncoder`. pieces: what cuts words into its word pieces; not used here,
+        but kept beside the weights that belong to it.
+    capacity: most word pieces in a window, without [CLS] and [SEP].
     labels: entity labels. outputs: scores of a pair; 1 + relation labels.
     task_layers: K. mask: form of the mask of a pair, see `focused_attention.task_mask`.
     pair_types: add a score learned for the types of head and tail and their order, which the paper does not have.
         Without it nothing tells head from tail but what the encoder wrote on them.
-    window: most word pieces in a window, [CLS] and [SEP] included; None for as many as the encoder has positions for.
     """
 
     def __init__(
         self,
-        encoder: str,
-        pieces: str,
+        encoder: nn.Module,
+        pieces: Any,
+        capacity: int,
         labels: int,
         outputs: int,
         task_layers: int,
         mask: str,
         pair_types: bool,
-        window: Optional[int],
         dropout: float,
     ) -> None:
         super().__init__()
         check_mask(mask)
         self.mask = mask
-        self.pieces = WordPieces.from_json(pieces)
-        self.encoder = FocusedEncoder(build_encoder(encoder), task_layers)
+        self.pieces = pieces
+        self.capacity = capacity
+        self.encoder = FocusedEncoder(encoder, task_layers)
         width = self.encoder.output_width
         self.dropout = nn.Dropout(dropout)
         self.labels = labels
@@ -77,9 +77,6 @@ class JointNetwork(nn.Module):
             nn.init.zeros_(layer.bias)
         if self.pair_types is not None:
             nn.init.zeros_(self.pair_types.weight)
-        # Without [CLS] and [SEP].
-        longest = position_count(encoder)
-        self.capacity = min(window or longest, longest) - 2
 
     def emissions(self, hidden: Sequence[Tensor], batches: Sequence[PieceBatch]) -> Tensor:
         """hidden: what `encoder.shared` gave for each batch -> (tokens, tags), in the order of the tokens."""
@@ -96,22 +93,3 @@ class JointNetwork(nn.Module):
         cls = self.encoder.pairs(hidden, mask, pairs, self.mask)
         scores = self.output(self.dropout(torch.tanh(self.hidden(cls))))
         return scores if self.pair_types is None else scores + self.pair_types(kinds)
-
-
-def build_encoder(config: str) -> nn.Module:
-    """A Hugging Face encoder with the weights it is initialised with, from the JSON of its config. Needs no hub."""
-    from transformers import AutoConfig, AutoModel
-
-    settings = json.loads(config)
-    model = AutoModel.from_config(AutoConfig.for_model(settings.pop("model_type"), **settings))
-    # The pooler of a BertModel is not used, and its weights would be saved for nothing.
-    model.pooler = None
-    return model
-
-
-def position_count(config: str) -> int:
-    """The most word pieces that an encoder can read at once."""
-    settings = json.loads(config)
-    count = int(settings["max_position_embeddings"])
-    # RoBERTa counts positions from behind the number of its padding.
-    return count if settings["model_type"] in ("bert", "electra") else count - int(settings["pad_token_id"]) - 1

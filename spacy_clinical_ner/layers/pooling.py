@@ -6,6 +6,16 @@ import torch
 from torch import Tensor
 
 
+def range_positions(start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the positions of all ranges, one range after the other: the number of the range, and the offset in it.
+
+    start, end: (ranges,) long. Both results have as many entries as the ranges have positions.
+    """
+    lengths = end - start
+    number = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+    return number, torch.arange(len(number), device=lengths.device) - (lengths.cumsum(0) - lengths)[number]
+
+
 def range_mean(x: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Mean of x[start:end] for each range, 0 for an empty one. x: (length, width); start, end: (ranges,) long.
 

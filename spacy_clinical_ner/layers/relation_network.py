@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 from torch.nn.utils.rnn import pad_sequence
 
-from spacy_clinical_ner.layers.encoders import BiLSTM, EncoderBuilder
-from spacy_clinical_ner.layers.pooling import group_log_softmax, range_max, range_mean
-from spacy_clinical_ner.layers.tagger_network import WindowBatch
-from spacy_clinical_ner.layers.window_encoder import WindowEncoder
+from spacy_clinical_ner.layers.encoders import BiLSTM, ContextEncoder, EncoderBuilder
+from spacy_clinical_ner.layers.pooling import group_log_softmax, range_max, range_mean, range_positions
+from spacy_clinical_ner.windows.batches import WindowBatch
 
 BEGIN, INSIDE, LAST = range(3)
 _TYPE_PAIR_ROWS = 4096
@@ -83,7 +82,7 @@ class RelationNetwork(nn.Module):
         self.marker = nn.Embedding(3 * (types + 1), input_width) if markers else None
         if self.marker is not None:
             nn.init.normal_(self.marker.weight, std=0.1)
-        self.encoder = WindowEncoder(input_width, encoder, dropout)
+        self.encoder = ContextEncoder(input_width, encoder, dropout)
         width = self.encoder.output_width
         self.entity_type = nn.Embedding(types + 1, type_width)
         self.mention = nn.Linear(3 * width + type_width, hidden_width)
@@ -127,11 +126,8 @@ class RelationNetwork(nn.Module):
     def _marked(self, x: Tensor, batch: RelationBatch) -> Tensor:
         if self.marker is None or not len(batch.start):
             return x
-        lengths = batch.end - batch.start
-        mention = torch.repeat_interleave(torch.arange(len(lengths), device=x.device), lengths)
-        offset = torch.arange(len(mention), device=x.device) - (lengths.cumsum(0) - lengths)[mention]
-        inside = batch.start[mention] + offset
-        tokens = torch.cat([batch.start, inside, batch.end - 1])
+        mention, offset = range_positions(batch.start, batch.end)
+        tokens = torch.cat([batch.start, batch.start[mention] + offset, batch.end - 1])
         place = torch.cat([batch.types * 3 + BEGIN, batch.types[mention] * 3 + INSIDE, batch.types * 3 + LAST])
         return x.index_add(0, tokens, self.marker(place))
 

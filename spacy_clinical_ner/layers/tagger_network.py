@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Optional, cast
+from typing import Optional, cast
 
-import torch
 from torch import Tensor, nn
 
 from spacy_clinical_ner.layers.crf.decoders import Decoder
 from spacy_clinical_ner.layers.encoders import EncoderBuilder, LockedDropout
-
-
-class WindowBatch(NamedTuple):
-    """Windows of about the same length, as rows into the flat token vectors of a batch.
-
-    rows: (windows, length) long, the token at each position (0 at padding).
-    mask: (windows, length) bool, True for tokens.
-    core: (windows, length) bool, True where this window's result is the one to keep; False in its context.
-    """
-
-    rows: Tensor
-    mask: Tensor
-    core: Tensor
+from spacy_clinical_ner.windows.batches import WindowBatch, over_windows
 
 
 class WindowTagger(nn.Module):
@@ -51,18 +38,6 @@ class WindowTagger(nn.Module):
     def forward(self, vectors: Tensor, batches: list[WindowBatch]) -> Tensor:
         """vectors: (tokens, input_width) -> emissions (tokens, chains * tags)."""
         return over_windows(vectors, batches, lambda x, batch: self.emit(self.encode(x, batch.mask)[batch.core]))
-
-
-def over_windows(
-    vectors: Tensor, batches: list[WindowBatch], function: Callable[[Tensor, WindowBatch], Tensor]
-) -> Tensor:
-    """vectors: (tokens, width) -> (tokens, ...), what `function` gives for the core tokens of each batch of windows.
-
-    Each token is core in exactly one window of one batch, so the results are put back by a permutation.
-    """
-    kept = [function(vectors[batch.rows] * batch.mask.unsqueeze(-1), batch) for batch in batches]
-    origin = torch.cat([batch.rows[batch.core] for batch in batches])
-    return torch.cat(kept)[torch.argsort(origin)]
 
 
 class TaggerNetwork(WindowTagger):

@@ -1,1 +1,1 @@
-"""Steps of project.yml that neither spaCy nor `clinical-ner` has: `python -m spacy_clinical_ner.project`."""
+"""What the steps of project.yml do (`clinical-ner project`): lay out a corpus, package a pipeline, try it."""

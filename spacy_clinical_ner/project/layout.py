@@ -63,7 +63,7 @@ class Split:
 
 @dataclass(frozen=True)
 class PreparedCorpus:
-    """What `prepare` wrote, as kept in corpus.json. Holds no path, only the name of the folder that was given."""
+    """What `lay_out` wrote, as kept in corpus.json. Holds no path, only the name of the folder that was given."""
 
     corpus: str
     sample: bool
@@ -78,10 +78,24 @@ class PreparedCorpus:
         try:
             return cls(**srsly.read_json(path))
         except (OSError, TypeError, ValueError):
-            raise InputError(path, None, "missing or damaged; run the project's corpus command first") from None
+            raise InputError(path, None, "missing or damaged; run the project's prepare command first") from None
 
     def to_dict(self) -> Dict[str, Any]:
         return asdict(self)
+
+
+def choose_source(name: str, given: str, assets: Path) -> Tuple[Path, bool]:
+    """Where the corpus lies, and whether that is the bundled sample.
+
+    What was given comes first and must exist (the reader says so if not); then ASSETS/NAME, NAME.zip, sample/NAME.
+    """
+    bundled = assets / "sample" / name
+    if given:
+        return Path(given), Path(given).resolve() == bundled.resolve()
+    for candidate in (assets / name, assets / f"{name}.zip"):
+        if candidate.exists():
+            return candidate, False
+    return bundled, True
 
 
 def hash_share(name: str) -> float:
@@ -167,7 +181,7 @@ def split_corpus(parts: Dict[str, Path]) -> Split:
     return Split(members, origin, remarks)
 
 
-def prepare(
+def lay_out(
     source: PathLike,
     output: PathLike,
     *,

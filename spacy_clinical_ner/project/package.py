@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, Optional, Sequence, Union
 
 import srsly
 from spacy.util import load_model_from_path
@@ -114,7 +114,7 @@ def build_wheel(
 ) -> Path:
     """Package the pipeline at `model` with `spacy package` and build its wheel without any download.
 
-    corpus: folder written by `prepare`. metrics: JSON file of `clinical-ner evaluate`. name: without the language
+    corpus: folder written by `lay_out`. metrics: JSON file of `clinical-ner evaluate`. name: without the language
     ("cantemist_ner" becomes es_cantemist_ner). The words of the training notes stay out of the wheel where
     `forget_words` can take them out. given_entities: see `describe`. Returns the wheel,
     OUTPUT/NAME-VERSION/dist/NAME-VERSION-*.whl; what stood there before is replaced.
@@ -146,14 +146,41 @@ def build_wheel(
     return wheels[0]
 
 
-def _run_pip_wheel(folder: Path) -> None:
-    # Without build isolation: that would fetch setuptools, and hospital machines are offline.
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", str(folder / "dist"), str(folder)]
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def install_wheels(wheels: Sequence[Path], *, force: bool = False) -> None:
+    """Install wheels into this environment without any download; force: also in place of the same version.
+
+    Raises ClinicalNerError if pip cannot.
+    """
+    if wheels:
+        options = ["--force-reinstall"] if force else []
+        _run_pip("install", *options, *map(str, wheels), problem="the wheel could not be installed")
+
+
+def clear_predictions(folder: Path) -> None:
+    """Remove the predictions of an earlier run, perhaps of another corpus: they would mix with those to come.
+
+    A folder that is not there is fine. Raises InputError, and removes nothing, if it holds anything but .txt and .ann.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix not in (".txt", ".ann"):
+            raise InputError(path, None, "not a prediction; this folder is not removed")
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _run_pip(command: str, *options: str, problem: str) -> None:
+    # Offline, as hospital machines are.
+    words = [sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]
+    result = subprocess.run([*words, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode:
         print(result.stdout, file=sys.stderr)
-        raise ClinicalNerError("the wheel could not be built; its tools: pip install 'setuptools>=70.1' wheel")
+        raise ClinicalNerError(problem)
+
+
+def _run_pip_wheel(folder: Path) -> None:
+    # Without build isolation: that would fetch setuptools.
+    problem = "the wheel could not be built; its tools: pip install 'setuptools>=70.1' wheel"
+    _run_pip("wheel", "--no-build-isolation", "--wheel-dir", str(folder / "dist"), str(folder), problem=problem)
     for leftover in (folder / "build", *folder.glob("*.egg-info")):
         shutil.rmtree(leftover, ignore_errors=True)
 

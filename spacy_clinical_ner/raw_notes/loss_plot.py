@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Union
 
-from spacy_clinical_ner.evaluation.plots import require_plots
-from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner import plotting
 from spacy_clinical_ner.raw_notes.checkpoint import Progress
 
 _LOSS, _HELD_OUT = "#3b6ea5", "#c0504d"
@@ -14,10 +13,7 @@ _LOSS, _HELD_OUT = "#3b6ea5", "#c0504d"
 
 def plot_loss(progress: Progress, path: Union[str, Path]) -> None:
     """Write a PNG: training loss (means of up to 200 stretches) and held-out perplexity, on a logarithmic axis."""
-    require_plots("matplotlib")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.0, 4.2), dpi=150, layout="constrained")
+    figure = plotting.new_figure(8.0, 4.2)
     axes = figure.add_subplot()
     width = max(1, -(-len(progress.losses) // 200))
     stretches = [progress.losses[first : first + width] for first in range(0, len(progress.losses), width)]
@@ -40,5 +36,4 @@ def plot_loss(progress: Progress, path: Union[str, Path]) -> None:
     other.set_ylabel("perplexity, held-out notes", color=_HELD_OUT)
     other.spines["top"].set_visible(False)
     axes.set_title("Masked language modelling")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    plotting.save_figure(figure, path)

@@ -2,65 +2,48 @@
 
 from __future__ import annotations
 
-import logging
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from torch import nn
-from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForMaskedLM, BertForMaskedLM
 
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.raw_notes.settings import Size
+from spacy_clinical_ner.transformers.loading import load_encoder
+from spacy_clinical_ner.transformers.new_bert import new_bert
 
 FINE_TUNING_DROPOUT = 0.1
-_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
 # Where model classes keep the head that turns the encoder's output (..., width) into scores (..., vocabulary).
 _HEADS = ("cls", "lm_head", "predictions")
 
 
 def new_model(size: Size, vocab_size: int, length: int, pad: int) -> BertForMaskedLM:
     """A BERT with random weights, from torch's random state. length: of the longest sequence it can read."""
-    config = BertConfig(
-        vocab_size=vocab_size,
-        hidden_size=size.width,
-        num_hidden_layers=size.layers,
-        num_attention_heads=size.heads,
-        intermediate_size=size.feed_forward,
-        max_position_embeddings=length,
-        pad_token_id=pad,
-        # BERT's 0.02 is made for a width of 768; narrower layers would hardly change what goes through them.
-        initializer_range=0.8 / size.width**0.5,
-        **dict.fromkeys(_DROPOUTS, size.dropout),
+    config = new_bert(
+        vocabulary=vocab_size,
+        width=size.width,
+        layers=size.layers,
+        heads=size.heads,
+        inner_width=size.feed_forward,
+        positions=length,
+        dropout=size.dropout,
+        gain=0.8,
+        pad=pad,
     )
     return BertForMaskedLM(config)
 
 
-def load_encoder(start: str) -> Tuple[Any, Any]:
-    """(tokenizer, model with a head for masked language modelling) of a folder or a name that Hugging Face knows.
+def load_masked_model(start: str) -> Tuple[Any, Any]:
+    """(tokenizer, model with a head for masked language modelling) of a folder or a name on the Hugging Face hub.
 
     Raises ClinicalNerError, in one line, if it cannot be loaded, or if it has no mask or no fast tokenizer.
     """
-    try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(start)
-            model = AutoModelForMaskedLM.from_pretrained(start)
-    except Exception as error:  # the library raises whatever its parts raise
-        what = "cannot be loaded" if Path(start).is_dir() else "is no folder, and not found in the cache or on the hub"
-        raise ClinicalNerError(f"encoder {start} {what} ({type(error).__name__})") from None
-    if not getattr(tokenizer, "is_fast", False) or tokenizer.mask_token_id is None:
-        raise ClinicalNerError(f"encoder {start} needs a fast tokenizer (tokenizer.json) that has a mask")
+    tokenizer, model = load_encoder(start, AutoModelForMaskedLM)
+    if tokenizer.mask_token_id is None:
+        raise ClinicalNerError(f"encoder '{start}': its tokenizer has no mask to train with")
     return tokenizer, model
-
-
-def longest_sequence(tokenizer: Any, model: Any) -> int:
-    """Pieces that the encoder can read at once, special ones included."""
-    positions = getattr(model.config, "max_position_embeddings", None) or 512
-    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    padding = getattr(table, "padding_idx", None)  # RoBERTa and its kin count positions from behind it
-    return min(positions - (0 if padding is None else padding + 1), tokenizer.model_max_length)
 
 
 def gathers(model: Any) -> bool:
@@ -93,18 +76,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list:
 def save_encoder(folder: Path, tokenizer: Any, model: Any, fresh: bool) -> None:
     """Write an ordinary Hugging Face folder. fresh: the config then asks for dropout, which fine-tuning needs."""
     if fresh:
-        for name in _DROPOUTS:
-            setattr(model.config, name, FINE_TUNING_DROPOUT)
+        model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = FINE_TUNING_DROPOUT
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's remarks on weights that a head does not use."""
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)

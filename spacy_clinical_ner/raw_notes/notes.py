@@ -10,6 +10,7 @@ from typing import Iterable, Iterator, List, Sequence, Tuple
 import srsly
 
 from spacy_clinical_ner.errors import InputError
+from spacy_clinical_ner.files import read_text
 from spacy_clinical_ner.raw_notes.vectors import find_notes, read_note
 
 
@@ -41,13 +42,11 @@ def _read_lines(path: Path) -> Iterator[RawNote]:
         raise InputError(path, None, "give a folder of raw notes (.txt) or a .jsonl file")
     found = 0
     # Split at \n alone: what str.splitlines takes for line ends besides may stand unescaped in JSON.
-    for number, data in enumerate(path.read_bytes().split(b"\n"), 1):
-        if not data.strip():
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
             continue
         try:
-            record = srsly.json_loads(data.decode("utf-8-sig"))
-        except UnicodeDecodeError:
-            raise InputError(path, number, "not UTF-8; convert the file first") from None
+            record = srsly.json_loads(line.removeprefix("\ufeff"))
         except ValueError:
             raise InputError(path, number, "not JSON; one object a line is expected") from None
         if not isinstance(record, dict) or not isinstance(record.get("text"), str):

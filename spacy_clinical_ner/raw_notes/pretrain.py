@@ -13,29 +13,30 @@ import srsly
 import torch
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
-from spacy_clinical_ner.evaluation.plots import require_plots
 from spacy_clinical_ner.files import check_free, replacing
+from spacy_clinical_ner.plotting import require_plots
 from spacy_clinical_ner.raw_notes.card import write_card
 from spacy_clinical_ner.raw_notes.checkpoint import CheckpointFolder, Progress
 from spacy_clinical_ner.raw_notes.data import MaskedNotes
 from spacy_clinical_ner.raw_notes.duplicates import find_near_duplicates
 from spacy_clinical_ner.raw_notes.loss_plot import plot_loss
-from spacy_clinical_ner.raw_notes.network import load_encoder, longest_sequence, new_model, save_encoder
+from spacy_clinical_ner.raw_notes.network import load_masked_model, new_model, save_encoder
 from spacy_clinical_ner.raw_notes.notes import RawNote, read_notes, split_held_out
 from spacy_clinical_ner.raw_notes.settings import (
     CONTINUED_BATCH,
     CONTINUED_LENGTH,
     CONTINUED_RATE,
+    HELD_OUT_SEQUENCES,
     PASSES,
     SIZES,
     PretrainingSettings,
 )
 from spacy_clinical_ner.raw_notes.start import informed_start
 from spacy_clinical_ner.raw_notes.training import Trainer
-from spacy_clinical_ner.raw_notes.vocabulary import train_tokenizer
+from spacy_clinical_ner.transformers.loading import longest_input
+from spacy_clinical_ner.transformers.vocabulary import train_tokenizer
 
 PathLike = Union[str, Path]
-_SHORTEST = 8  # pieces of a sequence
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class PretrainingSummary:
 
 
 @dataclass(frozen=True)
-class _Notes:
+class _SelectedNotes:
     train: List[RawNote]
     held_out: List[RawNote]
     read: int
@@ -125,7 +126,7 @@ def pretrain(
     trainer = Trainer(
         model,
         data,
-        held_out.held_out_batches(settings.held_out_sequences),
+        held_out.held_out_batches(HELD_OUT_SEQUENCES),
         settings,
         rate=rate,
         total=total,
@@ -165,19 +166,19 @@ def pretrain(
     return summary
 
 
-def _select(sources: Sequence[PathLike], settings: PretrainingSettings) -> _Notes:
+def _select(sources: Sequence[PathLike], settings: PretrainingSettings) -> _SelectedNotes:
     found = read_notes(map(Path, sources))
     filled = [note for note in found if note.text.strip()]
-    repeats = find_near_duplicates([note.text for note in filled], settings.duplicates)
+    repeats = find_near_duplicates([note.text for note in filled])
     distinct = [note for index, note in enumerate(filled) if index not in repeats]
     if len(distinct) < 2:
         raise InputError(Path(sources[0]), None, f"{len(distinct)} distinct notes with text; two are needed at least")
     train, held_out = split_held_out(distinct, settings.held_out)
-    return _Notes(train, held_out, len(found), len(repeats), len(found) - len(filled))
+    return _SelectedNotes(train, held_out, len(found), len(repeats), len(found) - len(filled))
 
 
 def _build(
-    notes: _Notes, sources: Sequence[PathLike], settings: PretrainingSettings
+    notes: _SelectedNotes, sources: Sequence[PathLike], settings: PretrainingSettings
 ) -> Tuple[Any, Any, int, int, float]:
     """(tokenizer, model, sequence length, batch size, peak learning rate)."""
     if settings.start is None:
@@ -193,10 +194,10 @@ def _build(
         model = new_model(size, len(tokenizer), length, tokenizer.pad_token_id)
         batch_size, rate = settings.batch_size or size.batch_size, settings.learning_rate or size.learning_rate
         return tokenizer, model, length, batch_size, rate
-    tokenizer, encoder = load_encoder(settings.start)
-    longest = longest_sequence(tokenizer, encoder)
-    length = settings.sequence_length or min(longest, CONTINUED_LENGTH)
-    if length > longest:
+    tokenizer, encoder = load_masked_model(settings.start)
+    longest = longest_input(tokenizer, encoder)
+    length = settings.sequence_length or min(longest or CONTINUED_LENGTH, CONTINUED_LENGTH)
+    if longest is not None and length > longest:
         raise ClinicalNerError(f"encoder {settings.start} reads at most {longest} pieces; lower --sequence-length")
     return (
         tokenizer,

@@ -30,6 +30,7 @@ SIZES = {
 # Continuing an encoder: it has learnt its language, and must not forget it.
 CONTINUED_LENGTH, CONTINUED_BATCH, CONTINUED_RATE = 128, 32, 1e-4
 PASSES = 10  # over the notes, where nothing else limits a run
+HELD_OUT_SEQUENCES = 256  # at most, for the perplexity
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,6 @@ class PretrainingSettings:
     batch_size: Optional[int] = None
     learning_rate: Optional[float] = None
     held_out: float = 0.02
-    held_out_sequences: int = 256
-    duplicates: float = 0.8
     evaluations: int = 20
     checkpoint_minutes: float = 5.0
     full_precision: bool = False

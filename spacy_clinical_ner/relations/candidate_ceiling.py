@@ -14,7 +14,7 @@ _FOLDS = 5
 
 
 @dataclass
-class Ceiling:
+class CandidateCeiling:
     """gold: relations; covered: those of them that a candidate covers; candidates: pairs looked at; by_label: recall.
 
     Relations whose mentions have no tokens of their own count as gold and are not covered.
@@ -26,7 +26,9 @@ class Ceiling:
     labels: Dict[str, Tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, candidates: CandidatePairs, schema: TypePairSchema, data: Sequence[Tuple[Mentions, Gold]]) -> Ceiling:
+    def of(
+        cls, candidates: CandidatePairs, schema: TypePairSchema, data: Sequence[Tuple[Mentions, Gold]]
+    ) -> CandidateCeiling:
         result = cls()
         for mentions, gold in data:
             result.add(candidates, schema, mentions, gold)
@@ -64,12 +66,12 @@ class Ceiling:
         }
 
 
-def held_out_ceiling(candidates: CandidatePairs, data: Sequence[Tuple[Mentions, Gold]]) -> Ceiling:
+def held_out_ceiling(candidates: CandidatePairs, data: Sequence[Tuple[Mentions, Gold]]) -> CandidateCeiling:
     """The ceiling of documents from which the type pairs were not learned, each a fifth in turn.
 
     A schema covers what it was learned from; how much it covers of new documents is the figure that counts.
     """
-    result = Ceiling()
+    result = CandidateCeiling()
     folds = min(_FOLDS, len(data))
     for fold in range(folds):
         schema = TypePairSchema()

@@ -4,7 +4,8 @@ Without filters all ordered pairs of two different mentions are candidates. Pair
 filters' limits are not even enumerated, so with a limit the cost grows with the length of a note and not its square.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Protocol, Sequence
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +18,23 @@ from spacy_clinical_ner.relations.schema import TypePairSchema
 ORDERS = ("forward", "backward", "both")
 
 
-class PairFilter(Protocol):
+class PairFilter:
     """Says of pairs whether they are candidates."""
 
     def limit(self, schema: TypePairSchema) -> Optional[int]:
         """Tokens between two mentions beyond which no pair is a candidate; None if there is no such number."""
+        return None
 
     def keep(self, mentions: Mentions, pairs: Pairs, schema: TypePairSchema) -> NDArray[np.bool_]:
         """(pairs,) True for candidates."""
+        raise NotImplementedError
 
 
+@registry.misc("spacy-clinical-ner.CandidatePairs.v1")
 class CandidatePairs:
-    """The pairs that all filters keep."""
+    """The pairs that every filter keeps; all ordered pairs if there is none."""
 
-    def __init__(self, filters: Sequence[PairFilter] = ()) -> None:
+    def __init__(self, *filters: PairFilter) -> None:
         self.filters = list(filters)
 
     def __call__(self, mentions: Mentions, schema: TypePairSchema) -> Pairs:
@@ -65,14 +69,15 @@ def within(mentions: Mentions, limit: Optional[int]) -> Pairs:
     return Pairs(np.concatenate([first, second]), np.concatenate([second, first]))
 
 
-@registry.misc("spacy-clinical-ner.CandidatePairs.v1")
-def make_candidate_pairs(*filters: PairFilter) -> CandidatePairs:
-    """Pairs of mentions that every filter keeps; all ordered pairs if there is none."""
-    return CandidatePairs(filters)
+@registry.misc("spacy-clinical-ner.TokenDistance.v1")
+@dataclass(frozen=True)
+class TokenDistance(PairFilter):
+    """At most `max_distance` tokens lie between the two mentions."""
 
+    max_distance: int = 100
 
-class TokenDistance(NamedTuple):
-    max_distance: int
+    def __post_init__(self) -> None:
+        _check_distance(self.max_distance)
 
     def limit(self, schema: TypePairSchema) -> Optional[int]:
         return self.max_distance
@@ -81,60 +86,66 @@ class TokenDistance(NamedTuple):
         return mentions.gaps(pairs) <= self.max_distance
 
 
-@registry.misc("spacy-clinical-ner.TokenDistance.v1")
-def make_token_distance(max_distance: int = 100) -> TokenDistance:
-    """At most `max_distance` tokens lie between the two mentions."""
-    if max_distance < 0:
-        raise ValueError(f"max_distance is 0 or more, not {max_distance}")
-    return TokenDistance(max_distance)
+@registry.misc("spacy-clinical-ner.SentenceDistance.v1")
+@dataclass(frozen=True)
+class SentenceDistance(PairFilter):
+    """The mentions start in the same sentence (0), in neighbouring ones (1), and so on.
 
+    Sentences are the Doc's own or, where it has none, end at terminal signs and line breaks.
+    """
 
-class SentenceDistance(NamedTuple):
-    max_distance: int
+    max_distance: int = 0
 
-    def limit(self, schema: TypePairSchema) -> Optional[int]:
-        return None
+    def __post_init__(self) -> None:
+        _check_distance(self.max_distance)
 
     def keep(self, mentions: Mentions, pairs: Pairs, schema: TypePairSchema) -> NDArray[np.bool_]:
         return np.abs(mentions.sentences[pairs.head] - mentions.sentences[pairs.tail]) <= self.max_distance
 
 
-@registry.misc("spacy-clinical-ner.SentenceDistance.v1")
-def make_sentence_distance(max_distance: int = 0) -> SentenceDistance:
-    """The mentions start in the same sentence (0), in neighbouring ones (1), and so on.
-
-    Sentences are the Doc's own or, where it has none, end at terminal signs and line breaks.
-    """
-    if max_distance < 0:
-        raise ValueError(f"max_distance is 0 or more, not {max_distance}")
-    return SentenceDistance(max_distance)
+def _check_distance(value: int) -> None:
+    if value < 0:
+        raise ValueError(f"max_distance is 0 or more, not {value}")
 
 
-class Direction(NamedTuple):
-    order: str
+@registry.misc("spacy-clinical-ner.Direction.v1")
+@dataclass(frozen=True)
+class Direction(PairFilter):
+    """The head stands before the tail ("forward"), behind it ("backward"), or either ("both")."""
 
-    def limit(self, schema: TypePairSchema) -> Optional[int]:
-        return None
+    order: str = "both"
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise ValueError(f"order is one of {', '.join(ORDERS)}, not '{self.order}'")
 
     def keep(self, mentions: Mentions, pairs: Pairs, schema: TypePairSchema) -> NDArray[np.bool_]:
         forward = pairs.head < pairs.tail
         return {"forward": forward, "backward": ~forward, "both": np.ones_like(forward)}[self.order]
 
 
-@registry.misc("spacy-clinical-ner.Direction.v1")
-def make_direction(order: str = "both") -> Direction:
-    """The head stands before the tail ("forward"), behind it ("backward"), or either ("both")."""
-    if order not in ORDERS:
-        raise ValueError(f"order is one of {', '.join(ORDERS)}, not '{order}'")
-    return Direction(order)
+@registry.misc("spacy-clinical-ner.TypePairs.v1")
+@dataclass(frozen=True)
+class TypePairs(PairFilter):
+    """Head and tail have types between which a relation is known.
 
+    path: an `annotation.conf` of BRAT, whose section [relations] says which types go together; it is read at
+        initialize and stored with the component. By default the pairs of the training data.
+    min_count: leave out pairs that have fewer relations in the training data.
+    reach: of learned pairs, tokens between the mentions are at most this many times the most that was seen for the
+        two types in that order, plus `slack`; an order that was never seen is left out. None sets no such limit.
+    near: pairs of any types with at most this many tokens between them are candidates too; -1 for none.
+    """
 
-class TypePairs(NamedTuple):
-    path: Optional[str]
-    min_count: int
-    reach: Optional[float]
-    slack: int
-    near: int
+    path: Optional[str] = None
+    min_count: int = 1
+    reach: Optional[float] = 2.0
+    slack: int = 10
+    near: int = -1
+
+    def __post_init__(self) -> None:
+        if self.min_count < 1 or self.slack < 0 or (self.reach is not None and self.reach < 0):
+            raise ValueError("min_count is at least 1, reach and slack at least 0")
 
     def limit(self, schema: TypePairSchema) -> Optional[int]:
         reaches = [entry.reach for entry in self._allowed(schema).values()]
@@ -168,32 +179,10 @@ class TypePairs(NamedTuple):
         return -1 if reach < 0 else int(reach * self.reach) + self.slack
 
 
-@registry.misc("spacy-clinical-ner.TypePairs.v1")
-def make_type_pairs(
-    path: Optional[str] = None,
-    min_count: int = 1,
-    reach: Optional[float] = 2.0,
-    slack: int = 10,
-    near: int = -1,
-) -> TypePairs:
-    """Head and tail have types between which a relation is known.
-
-    path: an `annotation.conf` of BRAT, whose section [relations] says which types go together; it is read at
-        initialize and stored with the component. By default the pairs of the training data.
-    min_count: leave out pairs that have fewer relations in the training data.
-    reach: of learned pairs, tokens between the mentions are at most this many times the most that was seen for the
-        two types in that order, plus `slack`; an order that was never seen is left out. None sets no such limit.
-    near: pairs of any types with at most this many tokens between them are candidates too; -1 for none.
-    """
-    if min_count < 1 or slack < 0 or (reach is not None and reach < 0):
-        raise ValueError("min_count is at least 1, reach and slack at least 0")
-    return TypePairs(path, min_count, reach, slack, near)
-
-
 @registry.misc("spacy-clinical-ner.TypedPairsWithin.v1")
 def make_typed_pairs_within(max_distance: int = 100) -> CandidatePairs:
     """What a component takes that is not told: the default `TypePairs.v1` and `TokenDistance.v1` together.
 
     A name of its own, since spaCy adds the filters of a default `CandidatePairs.v1` to those that a config chose.
     """
-    return CandidatePairs([make_type_pairs(), make_token_distance(max_distance)])
+    return CandidatePairs(TypePairs(), TokenDistance(max_distance))

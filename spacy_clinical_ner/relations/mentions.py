@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 
-from spacy_clinical_ner.windows.planning import sentence_ends
+from spacy_clinical_ner.windows.sentences import sentence_ends
 
 Ints = NDArray[np.int64]
 MentionKey = Tuple[int, int, str]  # first token, token behind the last, label
@@ -57,7 +57,7 @@ class Mentions:
             np.array([end for _, end, _ in keys], dtype="int64"),
             np.array([index[label] for _, _, label in keys], dtype="int64"),
             names,
-            np.searchsorted(sentence_edges(doc), start, side="right") if len(start) else start,
+            np.searchsorted(sentence_ends(doc), start, side="right") if len(start) else start,
         )
 
     def __len__(self) -> int:
@@ -75,13 +75,6 @@ class Mentions:
 
 def mention_key(span: Span) -> MentionKey:
     return (span.start, span.end, span.label_)
-
-
-def sentence_edges(doc: Doc) -> Ints:
-    """Ascending token offsets just behind each sentence: those that the Doc has, or else sentence-like ends."""
-    if doc.has_annotation("SENT_START"):
-        return np.array([sentence.end for sentence in doc.sents], dtype="int64")
-    return sentence_ends(doc)
 
 
 def get_spans(doc: Doc, spans_key: Optional[str]) -> Sequence[Span]:

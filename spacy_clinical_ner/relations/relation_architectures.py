@@ -7,30 +7,17 @@ import numpy as np
 import torch
 from spacy.tokens import Doc
 from spacy.util import registry
-from thinc.api import Model, get_width, xp2torch
+from thinc.api import Model, xp2torch
 from thinc.types import Floats2d
 from torch import nn
 
-from spacy_clinical_ner.bridge.labelled_pipe import listens
-from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, torch_shim
+from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, torch_shim, vector_width
+from spacy_clinical_ner.bridge.trainable import listens
 from spacy_clinical_ner.layers.relation_network import RelationBatch, RelationEnsemble, RelationNetwork
-from spacy_clinical_ner.relations.features import FEATURES
-from spacy_clinical_ner.relations.mentions import Ints, Mentions, Pairs
-from spacy_clinical_ner.windows.batches import window_batches
-
-
-class PairGroup(NamedTuple):
-    """Pairs among one set of mentions of a Doc.
-
-    doc: the Doc's place in the batch. types: (mentions,) entity types as the model counts them, from 1; 0 is unknown.
-    features: what `pair_features` gave for these pairs, among all candidates.
-    """
-
-    doc: int
-    mentions: Mentions
-    types: Ints
-    pairs: Pairs
-    features: Ints
+from spacy_clinical_ner.relations.features import FEATURES, pair_features
+from spacy_clinical_ner.relations.mentions import Ints
+from spacy_clinical_ner.relations.pair_groups import PairGroup
+from spacy_clinical_ner.windows.planning import window_batches
 
 
 class RelationInput(NamedTuple):
@@ -45,7 +32,7 @@ class RelationInput(NamedTuple):
 
 
 @registry.architectures("spacy-clinical-ner.RelationClassifier.v1")
-def RelationClassifier(
+def build_relation_classifier(
     tok2vec: Model[List[Doc], List[Floats2d]],
     encoder: Optional[Callable[[int], nn.Module]] = None,
     hidden_width: int = 128,
@@ -139,14 +126,9 @@ def set_sizes(model: Model, types: int, outputs: int) -> None:
 
 def init(model: Model, X: Optional[RelationInput] = None, Y: Optional[Floats2d] = None) -> None:
     docs = X.docs if X is not None else None
-    tok2vec = model.get_ref("tok2vec")
     for layer in model.layers:
         layer.initialize(X=docs)
-    width = tok2vec.maybe_get_dim("nO")
-    if width is None:
-        if not docs:
-            raise ValueError("the tok2vec does not know its width: initialize it with example Docs")
-        width = get_width(tok2vec.predict(docs))
+    width = vector_width(model.get_ref("tok2vec"), docs)
     torch_shim(model).build(input_width=width, types=model.attrs["types"], outputs=model.attrs["outputs"])
 
 
@@ -164,7 +146,7 @@ def forward(
         if X.pairs:
             settings = {name: model.attrs[name] for name in ("window", "context", "max_batch_tokens")}
             windows = window_batches([X.docs[group.doc] for group in X.groups], shim.device, **settings)
-            scores = module(inputs, lay_out(X, lengths, shim.device), windows)
+            scores = module(inputs, collate(X, lengths, shim.device), windows)
         else:
             scores = inputs[0].new_zeros((0, model.attrs["members"] * model.attrs["outputs"]))
 
@@ -180,34 +162,28 @@ def forward(
     return as_floats2d(model, scores), backprop
 
 
-def lay_out(X: RelationInput, lengths: Sequence[int], device: torch.device) -> RelationBatch:
+def collate(X: RelationInput, lengths: Sequence[int], device: torch.device) -> RelationBatch:
     """The groups of a batch as rows into its flat tokens: each group has the tokens of its Doc for itself."""
     doc_starts = np.concatenate([[0], np.cumsum(lengths)])
-    rows, edges, starts, ends, types, heads, tails, features = ([] for _ in range(8))
+    columns: List[Tuple[Ints, ...]] = []
     token = mention = 0
-    for doc, mentions, type_ids, pairs, values in X.groups:
+    for doc, mentions, types, pairs in X.groups:
         size, count = lengths[doc], len(mentions)
-        rows.append(np.arange(doc_starts[doc], doc_starts[doc] + size))
-        edges.append(np.broadcast_to(np.array([token, token + size]), (count, 2)))
-        starts.append(mentions.start + token)
-        ends.append(mentions.end + token)
-        types.append(type_ids)
-        heads.append(pairs.head + mention)
-        tails.append(pairs.tail + mention)
-        features.append(values)
+        columns.append(
+            (
+                np.arange(doc_starts[doc], doc_starts[doc] + size),
+                np.broadcast_to(np.array([token, token + size]), (count, 2)),
+                mentions.start + token,
+                mentions.end + token,
+                types,
+                pairs.head + mention,
+                pairs.tail + mention,
+                pair_features(mentions, pairs),
+            )
+        )
         token, mention = token + size, mention + count
-
-    def joined(arrays: List[Ints]) -> torch.Tensor:
-        return torch.from_numpy(np.concatenate(arrays)).to(device)
-
-    return RelationBatch(
-        joined(rows),
-        joined(edges),
-        joined(starts),
-        joined(ends),
-        joined(types),
-        [len(group.mentions) for group in X.groups],
-        joined(heads),
-        joined(tails),
-        joined(features),
+    rows, edges, start, end, type_ids, head, tail, features = (
+        torch.from_numpy(np.concatenate(arrays)).to(device) for arrays in zip(*columns)
     )
+    per_note = [len(group.mentions) for group in X.groups]
+    return RelationBatch(rows, edges, start, end, type_ids, per_note, head, tail, features)

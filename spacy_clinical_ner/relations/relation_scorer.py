@@ -10,7 +10,7 @@ from spacy.training import Example
 from spacy.util import registry
 
 from spacy_clinical_ner.extensions import Relation, get_relations
-from spacy_clinical_ner.relations.mentions import sentence_edges
+from spacy_clinical_ner.windows.sentences import sentence_ends
 
 # Upper ends of the distance classes, in tokens between the mentions.
 DISTANCES = (5, 20, 60)
@@ -49,7 +49,7 @@ def score_relations(examples: Iterable[Example], symmetric: Iterable[str] = ()) 
     for example in examples:
         gold, predicted = (_keys(doc, symmetric) for doc in (example.reference, example.predicted))
         for relations, doc in ((gold, example.reference), (predicted, example.predicted)):
-            edges = sentence_edges(doc)
+            edges = sentence_ends(doc)
             for key, relation in relations.items():
                 if doc is example.predicted and key in gold:
                     continue  # a hit, which was counted with the gold relation

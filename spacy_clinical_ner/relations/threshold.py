@@ -1,45 +1,14 @@
 """The probability from which on a relation is worth writing: tuned for F on documents that were not trained on."""
 
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    FrozenSet,
-    Iterable,
-    List,
-    NamedTuple,
-    Optional,
-    Protocol,
-    Sequence,
-    Tuple,
-    runtime_checkable,
-)
+from typing import Callable, Iterable, List, NamedTuple
 
 import numpy as np
 from spacy.language import Language
-from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import registry
 
 from spacy_clinical_ner.relations.gold import gold_on_predicted, targets
-from spacy_clinical_ner.relations.pair_decoding import ScoredPairs
-
-
-@runtime_checkable
-class PairScorer(Protocol):
-    """A component that scores candidate pairs of the mentions in `doc.ents` or `doc.spans[spans_key]`."""
-
-    cfg: Dict[str, Any]
-    spans_key: Optional[str]
-    multi_label: bool
-
-    @property
-    def relation_labels(self) -> Tuple[str, ...]: ...
-
-    @property
-    def symmetric(self) -> FrozenSet[str]: ...
-
-    def score_pairs(self, docs: Sequence[Doc]) -> List[ScoredPairs]: ...
+from spacy_clinical_ner.relations.pipe import RelationPipe
 
 
 class TunedThreshold(NamedTuple):
@@ -49,7 +18,7 @@ class TunedThreshold(NamedTuple):
     f: float
 
 
-def best_threshold(component: PairScorer, examples: Iterable[Example]) -> TunedThreshold:
+def best_threshold(component: RelationPipe, examples: Iterable[Example]) -> TunedThreshold:
     """The threshold of the highest micro F, over all thresholds that make a difference.
 
     Relations are looked for between the mentions of the predicted Docs. Halfway between the probabilities around the
@@ -97,7 +66,7 @@ def make_threshold_tuner(
 
     def tune(nlp: Language) -> Language:
         pipe = nlp.get_pipe(component)
-        if not isinstance(pipe, PairScorer):
+        if not isinstance(pipe, RelationPipe):
             raise ValueError(f"TuneRelationThreshold: '{component}' is no relation_classifier and no joint_extractor")
         examples = list(corpus(nlp))
         docs = [example.predicted for example in examples]

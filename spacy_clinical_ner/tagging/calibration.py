@@ -17,9 +17,9 @@ from spacy.training import Example
 from spacy.util import minibatch
 from thinc.types import Floats2d
 
+from spacy_clinical_ner import plotting
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.evaluation.reliability import Reliability, reliability
-from spacy_clinical_ner.files import replacing
 from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 
 _LOWEST, _HIGHEST = 0.05, 20.0
@@ -46,7 +46,7 @@ class CalibrationSet:
         self._notes: list[tuple[Floats2d, list[tuple[int, int]], set[tuple[int, int, str]]]] = []
         for batch in minibatch(examples, batch_size):
             docs = [eg.predicted for eg in batch]
-            for example, doc, emissions in zip(batch, docs, pipe.model.predict(pipe.seen(docs))):
+            for example, doc, emissions in zip(batch, docs, pipe.model.predict(pipe.model_input(docs))):
                 offsets = [(token.idx, token.idx + len(token)) for token in doc]
                 if pipe.view is not None:
                     offsets = [offsets[token] for token in pipe.view(doc).tokens]
@@ -106,11 +106,7 @@ def plot_reliability(path: Path, curves: dict[str, Reliability]) -> None:
 
     Raises ClinicalNerError if matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ClinicalNerError("plots need matplotlib: pip install 'spacy-clinical-ner[plots]'") from None
-    figure = Figure(figsize=(5, 6), layout="constrained")
+    figure = plotting.new_figure(5, 6)
     upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
     upper.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfectly calibrated")
     for name, curve in curves.items():
@@ -125,5 +121,4 @@ def plot_reliability(path: Path, curves: dict[str, Reliability]) -> None:
     lower.set_ylabel("mentions")
     lower.set_xlabel("confidence")
     lower.set_xlim(0, 1)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    plotting.save_figure(figure, path)

@@ -15,14 +15,15 @@ from spacy.util import fix_random_seed, load_model_from_config, registry
 from thinc.api import Config, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
-from spacy_clinical_ner.bridge.labelled_pipe import listens
-from spacy_clinical_ner.bridge.torch_shim import as_floats2d
+from spacy_clinical_ner.bridge.torch_shim import as_floats2d, as_tensor
+from spacy_clinical_ner.bridge.trainable import listens
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.layers.crf import LinearChainCRF
 from spacy_clinical_ner.layers.crf.divergence import crf_divergence
 from spacy_clinical_ner.tagging.pool import decoder
 from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
-from spacy_clinical_ner.windows.batches import alike, batch_docs, pad_chains
+from spacy_clinical_ner.windows.batches import group_by_length, pad_chains
+from spacy_clinical_ner.windows.planning import batch_docs
 
 NamedText = Tuple[str, str]
 
@@ -195,7 +196,8 @@ class Distillation:
                 continue
             emissions = self.student.model.predict(docs)
             with torch.no_grad():
-                divergence += float(self._divergence([self.student._tensor(array) for array in emissions], target))
+                scores = [as_tensor(self.student.model, array) for array in emissions]
+                divergence += float(self._divergence(scores, target))
             tokens += sum(map(len, docs))
             for one, other in zip(self.student.decode(emissions), self.teacher.decode(target)):
                 found, expected = ({mention[:3] for mention in mentions} for mentions in (one, other))
@@ -217,7 +219,7 @@ class Distillation:
             return
         set_dropout_rate(self.student.model, self.settings.dropout)
         emissions, backprop = self.student.model.begin_update(docs)
-        leaves = [self.student._tensor(array).requires_grad_() for array in emissions]
+        leaves = [as_tensor(self.student.model, array).requires_grad_() for array in emissions]
         # Hinton et al. (2015): softened by T, gradients shrink by T squared.
         loss = self._divergence(leaves, target) * (self.settings.temperature**2 / len(docs))
         loss.backward()
@@ -246,10 +248,10 @@ class Distillation:
     def _divergence(self, ours: Sequence[torch.Tensor], theirs: Sequence[Floats2d]) -> torch.Tensor:
         chains = self.student.model.attrs["chains"]
         total = torch.zeros((), dtype=torch.float64)
-        target = [self.student._tensor(array) for array in theirs]
+        target = [as_tensor(self.student.model, array) for array in theirs]
         student, teacher = (decoder(pipe.model).crf for pipe in (self.student, self.teacher))
         assert isinstance(student, LinearChainCRF) and isinstance(teacher, LinearChainCRF)
-        for group in alike([len(array) for array in ours], self.student.max_batch_tokens):
+        for group in group_by_length([len(array) for array in ours], self.student.max_batch_tokens):
             emissions, mask = pad_chains([ours[i] for i in group], chains)
             expected, _ = pad_chains([target[i] for i in group], chains)
             total = total + crf_divergence(student, emissions, teacher, expected, mask, self.settings.temperature)

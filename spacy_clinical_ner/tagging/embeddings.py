@@ -20,7 +20,9 @@ _CHARACTER_ROWS = 1024
 
 
 @registry.architectures("spacy-clinical-ner.DistinctWords.v1")
-def DistinctWords(embed: Model[List[Doc], List[Floats2d]], max_words: int = 50_000) -> Model[List[Doc], List[Floats2d]]:
+def build_distinct_words(
+    embed: Model[List[Doc], List[Floats2d]], max_words: int = 50_000
+) -> Model[List[Doc], List[Floats2d]]:
     """Run a context-free embedding on the distinct words of a batch and hand the rows out to all their tokens.
 
     embed: any embedding whose vector depends on the word alone (spacy.MultiHashEmbed.v2, static vectors, characters).
@@ -89,7 +91,7 @@ def word_cache(model: Model) -> WordCache:
 
 
 @registry.architectures("spacy-clinical-ner.Concatenate.v1")
-def Concatenate(*parts: Model[List[Doc], List[Floats2d]]) -> Model[List[Doc], List[Floats2d]]:
+def build_concatenate(*parts: Model[List[Doc], List[Floats2d]]) -> Model[List[Doc], List[Floats2d]]:
     """The vectors of several tok2vecs, one behind the other.
 
     parts: a transformer's listener and word vectors, for example. Thinc's own `concatenate.v1` does the same for Docs
@@ -128,7 +130,7 @@ def concatenate_forward(
 
 
 @registry.architectures("spacy-clinical-ner.CharCNN.v1")
-def CharCNN(
+def build_char_cnn(
     embed: Optional[Model[List[Doc], List[Floats2d]]] = None,
     char_width: int = 30,
     filters: int = 50,
@@ -163,7 +165,7 @@ def CharCNN(
         attrs={"max_chars": max_chars},
         shims=[LazyTorchShim(build)],
     )
-    return characters if embed is None else Concatenate(embed, characters)
+    return characters if embed is None else build_concatenate(embed, characters)
 
 
 def char_init(model: Model, X=None, Y=None) -> None:

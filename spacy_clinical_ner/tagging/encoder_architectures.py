@@ -10,7 +10,7 @@ from spacy_clinical_ner.layers import attention, encoders
 
 
 @registry.architectures("spacy-clinical-ner.BiLSTM.v1")
-def BiLSTM(hidden_width: int = 128, depth: int = 1, dropout: float = 0.0) -> Callable[[int], nn.Module]:
+def build_bilstm(hidden_width: int = 128, depth: int = 1, dropout: float = 0.0) -> Callable[[int], nn.Module]:
     """Stacked bidirectional LSTM; its output is 2 * hidden_width wide.
 
     hidden_width: width of each direction. depth: layers. dropout: locked dropout between layers.
@@ -19,7 +19,7 @@ def BiLSTM(hidden_width: int = 128, depth: int = 1, dropout: float = 0.0) -> Cal
 
 
 @registry.architectures("spacy-clinical-ner.BiGRU.v1")
-def BiGRU(hidden_width: int = 128, depth: int = 1, dropout: float = 0.0) -> Callable[[int], nn.Module]:
+def build_bigru(hidden_width: int = 128, depth: int = 1, dropout: float = 0.0) -> Callable[[int], nn.Module]:
     """Stacked bidirectional GRU; its output is 2 * hidden_width wide.
 
     hidden_width: width of each direction. depth: layers. dropout: locked dropout between layers.
@@ -28,7 +28,7 @@ def BiGRU(hidden_width: int = 128, depth: int = 1, dropout: float = 0.0) -> Call
 
 
 @registry.architectures("spacy-clinical-ner.IDCNN.v1")
-def IDCNN(
+def build_idcnn(
     filters: int = 128,
     blocks: int = 4,
     dilations: List[int] = [1, 1, 2],  # noqa: B006 - spaCy configs show list defaults as they are
@@ -42,7 +42,9 @@ def IDCNN(
 
 
 @registry.architectures("spacy-clinical-ner.MultiHeadAttention.v1")
-def MultiHeadAttention(heads: int = 8, dropout: float = 0.1, residual: bool = True) -> Callable[[int], nn.Module]:
+def build_multi_head_attention(
+    heads: int = 8, dropout: float = 0.1, residual: bool = True
+) -> Callable[[int], nn.Module]:
     """Multi-head self-attention within each window, for the end of a `Stack.v1`; its output is as wide as its input.
 
     heads: 1 to 16 in the CCKS-2019 system; any number, whether it divides the width or not.
@@ -52,7 +54,7 @@ def MultiHeadAttention(heads: int = 8, dropout: float = 0.1, residual: bool = Tr
 
 
 @registry.architectures("spacy-clinical-ner.Stack.v1")
-def Stack(*builders: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+def build_stack(*builders: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
     """Encoders one after the other, in the order of the config, where each is a section of its own:
 
     [components.crf_ner.model.encoder]

@@ -18,7 +18,7 @@ from spacy.util import registry
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from spacy_clinical_ner.bridge.labelled_pipe import listens
+from spacy_clinical_ner.bridge.trainable import listens
 from spacy_clinical_ner.layers.crf import LinearChainCRF
 from spacy_clinical_ner.layers.crf.decoders import CrfDecoder, Decoder
 from spacy_clinical_ner.tagging.tagger_architectures import network, set_labels
@@ -27,7 +27,7 @@ POOL = "crf_pool"
 
 
 @registry.architectures("spacy-clinical-ner.CrfPool.v1")
-def CrfPool(
+def build_crf_pool(
     *members: Model[List[Doc], List[Floats2d]], weights: Optional[List[float]] = None
 ) -> Model[List[Doc], List[Floats2d]]:
     """Taggers that score together, as the model of a `crf_ner`.
@@ -57,12 +57,7 @@ def CrfPool(
         forward,
         init=init,
         layers=list(members),
-        attrs={
-            "scheme": members[0].attrs["scheme"],
-            "weights": [weight / sum(given) for weight in given],
-            "labels": 0,
-            "chains": 0,
-        },
+        attrs={"scheme": schemes.pop(), "weights": [weight / sum(given) for weight in given], "labels": 0, "chains": 0},
     )
 
 

@@ -8,7 +8,7 @@ from spacy.language import Language
 from spacy.pipeline.tok2vec import Tok2Vec
 from spacy.vectors import Vectors
 
-from spacy_clinical_ner.bridge.labelled_pipe import find_listeners
+from spacy_clinical_ner.bridge.trainable import find_listeners
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.tagging.distillation import find_tagger
 from spacy_clinical_ner.tagging.pool import decoder
@@ -35,11 +35,11 @@ def pool_pipelines(
     if weights is not None and not sum(weights) > 0:
         raise ClinicalNerError("one weight at least must be above 0")
     for number, (nlp, tagger) in enumerate(zip(pipelines[1:], taggers[1:]), 2):
-        for (what, first), (_, other) in zip(_nature(pipelines[0], taggers[0]), _nature(nlp, tagger)):
+        for (what, first), (_, other) in zip(_must_match(pipelines[0], taggers[0]), _must_match(nlp, tagger)):
             if first != other:
                 raise ClinicalNerError(f"pipeline {number} has {what} {other}, the first {first}: they must match")
     vectors = _common_vectors(pipelines)
-    heard = [_take_along(nlp, name) for nlp in pipelines]
+    upstream = [_take_along(nlp, name) for nlp in pipelines]
     members = {f"member{n}": _settings(nlp, name)["model"] for n, nlp in enumerate(pipelines, 1)}
     base = pipelines[0]
     tagger = _replace(base, name, {"@architectures": "spacy-clinical-ner.CrfPool.v1", "*": members, "weights": weights})
@@ -49,12 +49,12 @@ def pool_pipelines(
         layer.from_bytes(old.model.to_bytes())
     if vectors is not None:
         base.vocab.vectors = vectors
-    _remove_unheard(base, heard[0])
+    _remove_unused_upstream(base, upstream[0])
     base.meta["performance"] = {}
     return base
 
 
-def _nature(nlp: Language, tagger: CrfEntityRecognizer) -> List[Tuple[str, Any]]:
+def _must_match(nlp: Language, tagger: CrfEntityRecognizer) -> List[Tuple[str, Any]]:
     """What taggers of a pool have in common, with its name."""
     return [
         ("language", nlp.lang),
@@ -78,11 +78,11 @@ def _common_vectors(pipelines: Sequence[Language]) -> Optional[Vectors]:
 def _take_along(nlp: Language, name: str) -> Set[str]:
     """Give the tagger a copy of what it listens to; names of the components it listened to."""
     model = _settings(nlp, name)["model"]
-    heard = {other for other, pipe in nlp.pipeline if name in getattr(pipe, "listening_components", ())}
-    for other in heard:
+    upstream = {other for other, pipe in nlp.pipeline if name in getattr(pipe, "listening_components", ())}
+    for other in upstream:
         kind = "Tok2VecListener" if isinstance(nlp.get_pipe(other), Tok2Vec) else "TransformerListener"
         nlp.replace_listeners(other, name, [".".join(("model", *path)) for path, _ in find_listeners(model, kind)])
-    return heard
+    return upstream
 
 
 def _settings(nlp: Language, name: str) -> Dict[str, Any]:
@@ -101,8 +101,8 @@ def _replace(nlp: Language, name: str, model: Dict[str, Any]) -> CrfEntityRecogn
     return made
 
 
-def _remove_unheard(nlp: Language, heard_before: Set[str]) -> None:
-    for name in heard_before:
+def _remove_unused_upstream(nlp: Language, upstream_before: Set[str]) -> None:
+    for name in upstream_before:
         if not nlp.get_pipe(name).listening_components:  # type: ignore[attr-defined]
             nlp.remove_pipe(name)
     factories = {name: nlp.get_pipe_meta(name).factory for name in nlp.pipe_names}

@@ -1,28 +1,29 @@
 """Registered models for taggers: any spaCy tok2vec, a torch network over windows, and emissions for a decoder."""
 
 from functools import partial
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 from spacy.util import registry
-from thinc.api import Model, get_width, xp2torch
+from thinc.api import Model, xp2torch
 from thinc.types import Floats2d
 from torch import nn
 
-from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, torch_shim
+from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, torch_shim, vector_width
 from spacy_clinical_ner.layers.crf.decoders import check_decoder, make_decoder
 from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.encoders import EncoderBuilder
 from spacy_clinical_ner.layers.label_attention import LabelAttentionNetwork
-from spacy_clinical_ner.layers.tagger_network import TaggerNetwork, WindowBatch, WindowTagger
-from spacy_clinical_ner.windows.batches import window_batches
+from spacy_clinical_ner.layers.tagger_network import TaggerNetwork, WindowTagger
+from spacy_clinical_ner.windows.batches import WindowBatch
+from spacy_clinical_ner.windows.planning import window_batches
 
 
 @registry.architectures("spacy-clinical-ner.CrfTagger.v1")
-def CrfTagger(
+def build_crf_tagger(
     tok2vec: Model[List[Doc], List[Floats2d]],
     encoder: Optional[Callable[[int], nn.Module]] = None,
     scheme: str = "BIOES",
@@ -49,11 +50,12 @@ def CrfTagger(
     initialize. Output: one array (len(doc), chains * tags) for each Doc.
     """
     build = partial(build_network, scheme=scheme, encoder=encoder, dropout=dropout, decoder=decoder)
-    return _window_model("crf_tagger", tok2vec, build, scheme, decoder, window, context, max_batch_tokens, pack)
+    windows = {"window": window, "context": context, "max_batch_tokens": max_batch_tokens, "pack": pack}
+    return _window_model("crf_tagger", tok2vec, build, scheme, decoder, windows)
 
 
 @registry.architectures("spacy-clinical-ner.LabelAttentionTagger.v1")
-def LabelAttentionTagger(
+def build_label_attention_tagger(
     tok2vec: Model[List[Doc], List[Floats2d]],
     hidden_width: int = 200,
     layers: int = 2,
@@ -79,17 +81,10 @@ def LabelAttentionTagger(
             f"label attention needs at least one layer, and heads that divide 2 * hidden_width = {2 * hidden_width}, "
             f"not {layers} and {heads}"
         )
-    build = partial(
-        build_label_attention,
-        scheme=scheme,
-        decoder=decoder,
-        hidden_width=hidden_width,
-        layers=layers,
-        heads=heads,
-        dropout=dropout,
-    )
-    sizes = (window, context, max_batch_tokens, pack)
-    return _window_model("label_attention_tagger", tok2vec, build, scheme, decoder, *sizes)
+    sizes: Dict[str, Any] = {"hidden_width": hidden_width, "layers": layers, "heads": heads, "dropout": dropout}
+    build = partial(build_label_attention, scheme=scheme, decoder=decoder, **sizes)
+    windows = {"window": window, "context": context, "max_batch_tokens": max_batch_tokens, "pack": pack}
+    return _window_model("label_attention_tagger", tok2vec, build, scheme, decoder, windows)
 
 
 def _window_model(
@@ -98,13 +93,13 @@ def _window_model(
     build: Callable[..., WindowTagger],
     scheme: str,
     decoder: str,
-    window: int,
-    context: int,
-    max_batch_tokens: int,
-    pack: bool,
+    windows: Dict[str, Any],
 ) -> Model[List[Doc], List[Floats2d]]:
-    if window < 1 or context < 0:
-        raise ValueError(f"window must be at least 1 and context at least 0, not {window} and {context}")
+    """windows: settings of `window_batches`."""
+    if windows["window"] < 1 or windows["context"] < 0:
+        raise ValueError(
+            f"window must be at least 1 and context at least 0, not {windows['window']} and {windows['context']}"
+        )
     check_decoder(decoder)
     return Model(
         name,
@@ -113,15 +108,7 @@ def _window_model(
         layers=[tok2vec],
         refs={"tok2vec": tok2vec},
         shims=[LazyTorchShim(build)],
-        attrs={
-            "scheme": scheme,
-            "window": window,
-            "context": context,
-            "max_batch_tokens": max_batch_tokens,
-            "pack": pack,
-            "labels": 0,
-            "chains": 0,
-        },
+        attrs={"scheme": scheme, **windows, "labels": 0, "chains": 0},
     )
 
 
@@ -163,12 +150,8 @@ def network(model: Model) -> WindowTagger:
 def init(model: Model, X: Optional[List[Doc]] = None, Y: Optional[List[Floats2d]] = None) -> None:
     tok2vec = model.get_ref("tok2vec")
     tok2vec.initialize(X=X)
-    width = tok2vec.maybe_get_dim("nO")
-    if width is None:
-        if not X:
-            raise ValueError("the tok2vec does not know its width: initialize it with example Docs")
-        width = get_width(tok2vec.predict(X))
-    torch_shim(model).build(input_width=width, labels=model.attrs["labels"], chains=model.attrs["chains"])
+    sizes = {name: model.attrs[name] for name in ("labels", "chains")}
+    torch_shim(model).build(input_width=vector_width(tok2vec, X), **sizes)
 
 
 def forward(

@@ -15,7 +15,7 @@ from spacy.tokens import Doc
 from spacy.util import registry
 from spacy.vocab import Vocab
 
-from spacy_clinical_ner.windows.planning import sentence_ends
+from spacy_clinical_ner.windows.sentences import sentence_ends
 
 _NUMBER = re.compile(r"[+-]?\d[\d.,·]*")
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Dict, List, Sequence
 
-from spacy_clinical_ner.evaluation.plots import require_plots
-from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.plotting import new_figure, save_figure
 
 
 def plot_learning_curve(points: Sequence[Any], path: Path) -> None:
@@ -27,7 +26,7 @@ def plot_learning_curve(points: Sequence[Any], path: Path) -> None:
     axes.set_xscale("log")
     axes.set_xticks(notes, [str(count) for count in notes])
     axes.minorticks_off()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_search(finished: Sequence[Any], path: Path) -> None:
@@ -45,14 +44,11 @@ def plot_search(finished: Sequence[Any], path: Path) -> None:
         chosen = [trial for trial in in_order if name in trial.params]
         part.plot([trial.params[name] for trial in chosen], [trial.value for trial in chosen], "o", color="#0072b2")
         part.set_xlabel(name.rpartition(".")[2])
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _axes(x_label: str, y_label: str, columns: int = 0) -> Any:
-    require_plots("matplotlib")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(max(1, columns) * (3.4 if columns else 6.4), 3.6), layout="constrained")
+    figure = new_figure(max(1, columns) * (3.4 if columns else 6.4), 3.6)
     axes = figure.subplots(1, columns, squeeze=False, sharey=True)[0] if columns else figure.add_subplot()
     first = axes[0] if columns else axes
     first.set_xlabel(x_label)
@@ -60,8 +56,3 @@ def _axes(x_label: str, y_label: str, columns: int = 0) -> Any:
     for part in axes if columns else [axes]:
         part.grid(alpha=0.3)
     return figure, axes
-
-
-def _save(figure: Any, path: Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)

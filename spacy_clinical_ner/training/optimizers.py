@@ -6,15 +6,17 @@ parameters work as with Thinc's own. L2 is decoupled weight decay (Loshchilov an
 parameter, 0 for none. use_averages: evaluate and save exponential moving averages of the parameters.
 """
 
-import math
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
+import torch
 from spacy.util import registry
 from thinc.api import Adam as ThincAdam
 from thinc.api import Optimizer
 from thinc.backends import get_array_ops
 from thinc.optimizers import FloatOrSeq, KeyT
 from thinc.types import FloatsXd
+
+_TINY = 1e-30
 
 
 @registry.optimizers("spacy-clinical-ner.Adam.v1")
@@ -29,16 +31,8 @@ def Adam(
     use_averages: bool = True,
 ) -> Optimizer:
     """Adam (Kingma and Ba 2015, algorithm 1): Thinc's own, under a name beside the others."""
-    return ThincAdam(
-        learn_rate,
-        beta1=beta1,
-        beta2=beta2,
-        eps=eps,
-        L2=L2,
-        L2_is_weight_decay=L2_is_weight_decay,
-        grad_clip=grad_clip,
-        use_averages=use_averages,
-    )
+    shared = _shared(L2, L2_is_weight_decay, grad_clip, use_averages)
+    return ThincAdam(learn_rate, beta1=beta1, beta2=beta2, eps=eps, **shared)
 
 
 @registry.optimizers("spacy-clinical-ner.RAdam.v1")
@@ -56,16 +50,8 @@ def RAdam(
 
     Unlike Thinc's RAdam.v1 it corrects for the bias of the present step, not of the next one, and heeds `lr_scale`.
     """
-    return RAdamOptimizer(
-        learn_rate,
-        beta1=beta1,
-        beta2=beta2,
-        eps=eps,
-        L2=L2,
-        L2_is_weight_decay=L2_is_weight_decay,
-        grad_clip=grad_clip,
-        use_averages=use_averages,
-    )
+    shared = _shared(L2, L2_is_weight_decay, grad_clip, use_averages)
+    return TorchOptimizer(torch.optim.RAdam, learn_rate, beta1=beta1, beta2=beta2, eps=eps, **shared)
 
 
 @registry.optimizers("spacy-clinical-ner.AdaGrad.v1")
@@ -78,14 +64,8 @@ def AdaGrad(
     use_averages: bool = True,
 ) -> Optimizer:
     """AdaGrad with a diagonal matrix (Duchi et al. 2011): steps shrink with the sum of all squared gradients."""
-    return AdaGradOptimizer(
-        learn_rate,
-        eps=eps,
-        L2=L2,
-        L2_is_weight_decay=L2_is_weight_decay,
-        grad_clip=grad_clip,
-        use_averages=use_averages,
-    )
+    shared = _shared(L2, L2_is_weight_decay, grad_clip, use_averages)
+    return TorchOptimizer(torch.optim.Adagrad, learn_rate, eps=eps, **shared)
 
 
 @registry.optimizers("spacy-clinical-ner.RMSprop.v1")
@@ -103,16 +83,8 @@ def RMSprop(
 
     alpha: how much of the mean square is kept at each step. momentum: how much of the last step is taken again.
     """
-    return RMSpropOptimizer(
-        learn_rate,
-        alpha=alpha,
-        momentum=momentum,
-        eps=eps,
-        L2=L2,
-        L2_is_weight_decay=L2_is_weight_decay,
-        grad_clip=grad_clip,
-        use_averages=use_averages,
-    )
+    shared = _shared(L2, L2_is_weight_decay, grad_clip, use_averages)
+    return TorchOptimizer(torch.optim.RMSprop, learn_rate, alpha=alpha, momentum=momentum, eps=eps, **shared)
 
 
 @registry.optimizers("spacy-clinical-ner.Lookahead.v1")
@@ -128,92 +100,64 @@ def Lookahead(inner: Optimizer, k: int = 5, alpha: float = 0.5) -> Optimizer:
     return LookaheadOptimizer(inner, k, alpha)
 
 
-class RuleOptimizer(Optimizer):
-    """A Thinc Optimizer that takes its steps by `step` instead of Thinc's rules."""
+def _shared(L2: FloatOrSeq, L2_is_weight_decay: bool, grad_clip: FloatOrSeq, use_averages: bool) -> Dict[str, Any]:
+    """The settings that Thinc sees to, whatever the rule."""
+    return {
+        "L2": L2,
+        "L2_is_weight_decay": L2_is_weight_decay,
+        "grad_clip": grad_clip,
+        "use_averages": use_averages,
+    }
 
-    __slots__: Tuple[str, ...] = ()
 
-    def __init__(self, learn_rate: FloatOrSeq, **settings: Any) -> None:
+class TorchOptimizer(Optimizer):
+    """A Thinc Optimizer that takes its steps by an optimizer of torch instead of Thinc's rules.
+
+    rule: class of the torch optimizer; each parameter gets one of its own, since Thinc hands them over one by one.
+    settings: those of the torch optimizer that a Thinc Optimizer does not have (any may be a schedule), and Thinc's.
+    """
+
+    def __init__(
+        self,
+        rule: Callable[..., torch.optim.Optimizer],
+        learn_rate: FloatOrSeq,
+        alpha: Optional[FloatOrSeq] = None,
+        momentum: Optional[FloatOrSeq] = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(learn_rate, use_radam=True, **settings)
+        self.rule = rule
+        self.by_key: Dict[KeyT, torch.optim.Optimizer] = {}
+        for name, value in (("alpha", alpha), ("momentum", momentum)):
+            if value is not None:
+                self._set_attr_or_schedule(name, value)
 
     def _radam(self, ops, weights, grad, lr_scale, key, nr_upd):  # where Thinc calls its last rule
-        weights -= lr_scale * self.learn_rate * self.step(ops, key, grad, nr_upd)
+        if key not in self.by_key:
+            self.by_key[key] = self.rule([torch.nn.Parameter(torch.as_tensor(weights))], lr=1.0)
+        optimizer = self.by_key[key]
+        (group,) = optimizer.param_groups
+        present = {"betas": (self.b1, self.b2), **vars(self), "eps": self.eps, "lr": lr_scale * self.learn_rate}
+        group.update((name, value) for name, value in present.items() if name in optimizer.defaults)
+        if "momentum" in self.schedules:  # torch keeps the last step only if it has momentum from the first step on
+            group["momentum"] = max(group["momentum"], _TINY)
+        (parameter,) = group["params"]
+        parameter.data, parameter.grad = (
+            torch.as_tensor(weights),
+            torch.as_tensor(grad),
+        )  # the same memory, on a GPU too
+        optimizer.step()
+        parameter.grad = None
         return weights, grad
 
-    def step(self, ops: Any, key: KeyT, gradient: FloatsXd, number: int) -> FloatsXd:
-        """What is to be subtracted per unit of learning rate, shaped like the gradient.
 
-        number: of the step, from 1. State lives in `mom1` and `mom2`, by key.
-        """
-        raise NotImplementedError
-
-    def moment(self, ops: Any, moments: Dict[KeyT, FloatsXd], key: KeyT, like: FloatsXd) -> FloatsXd:
-        """The array of a parameter, zeros at first; to be changed in place."""
-        if key not in moments:
-            moments[key] = ops.alloc(like.shape)
-        return moments[key]
-
-
-class RAdamOptimizer(RuleOptimizer):
-    __slots__ = ()
-
-    def step(self, ops: Any, key: KeyT, gradient: FloatsXd, number: int) -> FloatsXd:
-        mean = self.moment(ops, self.mom1, key, gradient)
-        square = self.moment(ops, self.mom2, key, gradient)
-        mean += (1 - self.b1) * (gradient - mean)
-        square += (1 - self.b2) * (gradient**2 - square)
-        unbiased = mean / (1 - self.b1**number)
-        fix2 = 1 - self.b2**number
-        longest = 2 / (1 - self.b2) - 1
-        length = longest - 2 * number * self.b2**number / fix2
-        # With so few gradients the variance of the adaptive rate is intractable: plain momentum.
-        if length <= 5:
-            return unbiased
-        rectify = math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
-        return unbiased * (rectify * math.sqrt(fix2)) / (ops.xp.sqrt(square) + self.eps)
-
-
-class AdaGradOptimizer(RuleOptimizer):
-    __slots__ = ()
-
-    def step(self, ops: Any, key: KeyT, gradient: FloatsXd, number: int) -> FloatsXd:
-        total = self.moment(ops, self.mom2, key, gradient)
-        total += gradient**2
-        return gradient / (ops.xp.sqrt(total) + self.eps)
-
-
-class RMSpropOptimizer(RuleOptimizer):
-    __slots__ = ("alpha", "momentum")
-
-    alpha: float
-    momentum: float
-
-    def __init__(self, learn_rate: FloatOrSeq, *, alpha: FloatOrSeq, momentum: FloatOrSeq, **settings: Any) -> None:
-        super().__init__(learn_rate, **settings)
-        self._set_attr_or_schedule("alpha", alpha)
-        self._set_attr_or_schedule("momentum", momentum)
-
-    def step(self, ops: Any, key: KeyT, gradient: FloatsXd, number: int) -> FloatsXd:
-        square = self.moment(ops, self.mom2, key, gradient)
-        square += (1 - self.alpha) * (gradient**2 - square)
-        update = gradient / (ops.xp.sqrt(square) + self.eps)
-        if not self.momentum and key not in self.mom1:
-            return update
-        taken = self.moment(ops, self.mom1, key, gradient)
-        taken *= self.momentum
-        taken += update
-        return taken
-
-
-def _inner(name: str) -> Any:
+def _of_inner(name: str) -> property:
     """An attribute that is the inner optimizer's."""
     return property(lambda self: getattr(self.inner, name), lambda self, value: setattr(self.inner, name, value))
 
 
 class LookaheadOptimizer(Optimizer):
     """slow: the slow weights by key. Everything else but `averages` belongs to `inner`."""
-
-    __slots__ = ("alpha", "inner", "k", "running_averages", "slow")
 
     def __init__(self, inner: Optimizer, k: int, alpha: float) -> None:
         if k < 1 or not 0 <= alpha <= 1:
@@ -225,20 +169,6 @@ class LookaheadOptimizer(Optimizer):
         self.running_averages: Optional[Dict[KeyT, FloatsXd]] = inner.averages
         # The inner optimizer would average the fast weights.
         inner.averages = None
-
-    b1 = _inner("b1")
-    b2 = _inner("b2")
-    eps = _inner("eps")
-    grad_clip = _inner("grad_clip")
-    L2 = _inner("L2")
-    L2_is_weight_decay = _inner("L2_is_weight_decay")
-    last_seen = _inner("last_seen")
-    learn_rate = _inner("learn_rate")
-    mom1 = _inner("mom1")
-    mom2 = _inner("mom2")
-    nr_update = _inner("nr_update")
-    schedules = _inner("schedules")
-    use_radam = _inner("use_radam")
 
     @property
     def averages(self) -> Optional[Dict[KeyT, FloatsXd]]:  # type: ignore[override]
@@ -261,12 +191,12 @@ class LookaheadOptimizer(Optimizer):
             slow += self.alpha * (weights - slow)
             weights = slow.copy()
         if self.running_averages is not None:
-            self._average(key, weights, number)
+            ops = get_array_ops(weights)
+            if key not in self.running_averages:
+                self.running_averages[key] = ops.alloc(weights.shape)
+            ops.update_averages(self.running_averages[key], weights, number)
         return weights, gradient
 
-    def _average(self, key: KeyT, weights: FloatsXd, number: int) -> None:
-        assert self.running_averages is not None
-        ops = get_array_ops(weights)
-        if key not in self.running_averages:
-            self.running_averages[key] = ops.alloc(weights.shape)
-        ops.update_averages(self.running_averages[key], weights, number)
+
+for _name in set(Optimizer.__slots__) - {"averages"}:
+    setattr(LookaheadOptimizer, _name, _of_inner(_name))

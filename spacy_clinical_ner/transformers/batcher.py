@@ -7,6 +7,7 @@ from spacy.training import Example
 from spacy.training.batchers import minibatch_by_words
 from spacy.util import registry
 
+from spacy_clinical_ner.transformers.loading import load_tokenizer
 from spacy_clinical_ner.transformers.pieces import count_pieces
 
 
@@ -41,8 +42,6 @@ class PieceCounter:
         key = hash(text)
         if key not in self._counts:
             if self._tokenizer is None:
-                from transformers import AutoTokenizer
-
-                self._tokenizer = AutoTokenizer.from_pretrained(self.name)
+                self._tokenizer = load_tokenizer(self.name)
             (self._counts[key],) = count_pieces([text], self._tokenizer)
         return self._counts[key]

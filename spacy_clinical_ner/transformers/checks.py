@@ -8,8 +8,8 @@ from spacy_transformers.data_classes import FullTransformerBatch
 from spacy_transformers.util import registry
 from thinc.types import Ragged
 
-from spacy_clinical_ner.brat.docs import BRAT
 from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.extensions import BRAT
 
 
 @registry.annotation_setters("spacy-clinical-ner.EveryTokenRepresented.v1")  # type: ignore[attr-defined]

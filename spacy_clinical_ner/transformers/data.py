@@ -36,11 +36,17 @@ class NoteBatch(FullTransformerBatch):
 
 def align_note(note: NotePieces, windows: Sequence[PieceWindow]) -> Ragged:
     """Rows (see the module's docstring) by token; no token is without one. windows: of this note, in their order."""
-    core_ends = np.array([window.core_end for window in windows])
-    row_of_piece = note.pieces + np.searchsorted(core_ends, note.pieces, side="right") + 1
+    starts = np.array([window.core_start for window in windows])
+
+    def window_of(pieces: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The number of the window in whose core each piece lies; of the last one, for what lies behind all pieces."""
+        return np.searchsorted(starts, pieces, side="right") - 1
+
+    # In front of a piece stand all pieces before it and the special ones of the windows up to its own.
+    row_of_piece = note.pieces + window_of(note.pieces) + 1
     alone = np.setdiff1d(np.arange(len(note.home)), note.tokens)
-    core = np.minimum(np.searchsorted(core_ends, note.home[alone], side="right"), len(windows) - 1)
-    row_of_anchor = np.array([window.core_start for window in windows])[core] + core
+    core = window_of(note.home[alone])
+    row_of_anchor = starts[core] + core
     tokens = np.concatenate([note.tokens, alone])
     rows = np.concatenate([row_of_piece, row_of_anchor])[np.argsort(tokens, kind="stable")]
     return _ragged(rows, np.bincount(tokens, minlength=len(note.home)))

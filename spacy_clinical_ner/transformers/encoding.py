@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from spacy_clinical_ner.bridge.memory import without_onednn
 from spacy_clinical_ner.bridge.precision import mixed_precision
+from spacy_clinical_ner.windows.batches import group_by_length
 
 logger = logging.getLogger(__name__)
+Tensors = Union[Tensor, Sequence[Tensor]]
 
 # Among windows that are batched together, the longest is at most so much longer than the shortest: what a batch holds
 # beyond is padding.
-_SLACK = 1.25
+_MAX_RATIO = 1.25
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -79,7 +81,7 @@ class WindowEncoder:
         parts: List[_Part] = []
 
         def forward(part: List[FramedWindow]) -> Tensor:
-            generators = _generators(self.device)
+            generators = random_states(self.device)
             with torch.set_grad_enabled(not self.recompute and bool(self._parameters())):
                 kept = self._forward(part)
             parts.append(_Part(part, generators, kept if kept.requires_grad else None))
@@ -122,7 +124,10 @@ class WindowEncoder:
 
         release: frees memory that can be spared before anything is halved, and says whether there was any.
         """
-        groups = group_by_length([len(window.ids) for window in windows], self.max_pieces)
+        # The batch that needs most memory goes first: if any fails, it does.
+        groups = group_by_length(
+            [len(window.ids) for window in windows], self.max_pieces, _MAX_RATIO, longest_first=True
+        )
         pending = [[windows[i] for i in group] for group in reversed(groups)]
         while pending:
             part = pending.pop()
@@ -167,14 +172,10 @@ class WindowEncoder:
             part.kept = None
             if kept is None:
                 # The same dropout as in the forward pass; only a part that is halved here drops out anew.
-                with _replaying(part.generators, self.device):
+                with replaying(part.generators, self.device):
                     kept = self._forward(windows)
             wanted = gradient[_rows(windows)].to(kept)
-            # Not backward(): a batch that runs out of memory half way must leave nothing behind.
-            found = torch.autograd.grad(kept, parameters, wanted, allow_unused=True)
-            for parameter, share in zip(parameters, found):
-                if share is not None:
-                    parameter.grad = share if parameter.grad is None else parameter.grad.add_(share)
+            add_gradients(kept, parameters, wanted)
             return wanted
 
         pending = [part.windows]
@@ -207,22 +208,6 @@ class WindowEncoder:
         return hidden.reshape(-1, hidden.shape[-1])[torch.from_numpy(kept).to(device)].float()
 
 
-def group_by_length(lengths: Sequence[int], max_pieces: int) -> List[List[int]]:
-    """Indices in groups of about equal lengths that hold, padded, at most `max_pieces` (or one member); longest first.
-
-    What needs most memory comes first, so that it is the first batch that fails, if any does.
-    """
-    groups: List[List[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        longest = lengths[groups[-1][0]] if groups else 0
-        fits = longest * (len(groups[-1]) + 1) <= max_pieces if groups else False
-        if fits and lengths[index] * _SLACK >= longest:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out, on the GPU or beside it."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
@@ -230,11 +215,22 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
+def add_gradients(outputs: Tensors, parameters: Sequence[nn.Parameter], gradients: Tensors) -> None:
+    """Add to the gradients of the parameters what those of the outputs make of them.
+
+    Unlike `backward()`, which may run out of memory half way, this leaves nothing behind if it fails.
+    """
+    found = torch.autograd.grad(outputs, parameters, gradients, allow_unused=True)
+    for parameter, share in zip(parameters, found):
+        if share is not None:
+            parameter.grad = share if parameter.grad is None else parameter.grad.add_(share)
+
+
 def _rows(windows: Sequence[FramedWindow]) -> Tensor:
     return torch.from_numpy(np.concatenate([window.row + np.arange(len(window.kept)) for window in windows]))
 
 
-def _generators(device: torch.device) -> List[Tensor]:
+def random_states(device: torch.device) -> List[Tensor]:
     """The states of the random number generators that dropout draws from."""
     states = [torch.get_rng_state()]
     if device.type == "cuda":
@@ -243,7 +239,7 @@ def _generators(device: torch.device) -> List[Tensor]:
 
 
 @contextlib.contextmanager
-def _replaying(states: List[Tensor], device: torch.device) -> Iterator[None]:
+def replaying(states: List[Tensor], device: torch.device) -> Iterator[None]:
     """Draw the same random numbers once more, without a trace in those to come."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.set_rng_state(states[0])

@@ -6,7 +6,7 @@ unless a single token is longer than a core: then it is split, and its pieces ar
 """
 
 from dataclasses import dataclass
-from typing import Any, Iterator, List, NamedTuple, Sequence
+from typing import Iterator, List, NamedTuple, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,17 @@ class PieceWindow(NamedTuple):
     end: int
 
 
+@registry.span_getters("spacy-clinical-ner.WordPieceWindows.v1")  # type: ignore[attr-defined]
 @dataclass(frozen=True)
 class WordPieceWindows:
-    """Settings of the windows: `window` word pieces, special ones included, of which `overlap` are seen twice."""
+    """Windows for `spacy-clinical-ner.TransformerModel.v1`, cut on word pieces.
 
-    window: int
-    overlap: int
+    window: word pieces that the encoder reads at once, special ones included; an encoder that takes fewer gets fewer.
+    overlap: of these, how many are read in two windows. Each piece keeps its most central occurrence.
+    """
+
+    window: int = 128
+    overlap: int = 32
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < self.window:
@@ -75,52 +80,3 @@ def _plan_note(number: int, length: int, ends: NDArray[np.int64], room: int, con
             core_end = limit
         yield PieceWindow(number, start, core_start, core_end, core_end + context)
         core_start = core_end
-
-
-@registry.span_getters("spacy-clinical-ner.WordPieceWindows.v1")  # type: ignore[attr-defined]
-def create_word_piece_windows(window: int = 128, overlap: int = 32) -> WordPieceWindows:
-    """Windows for `spacy-clinical-ner.TransformerModel.v1`, cut on word pieces.
-
-    window: word pieces that the encoder reads at once, special ones included; an encoder that takes fewer gets fewer.
-    overlap: of these, how many are read in two windows. Each piece keeps its most central occurrence.
-    """
-    return WordPieceWindows(window, overlap)
-
-
-class SpecialPieces(NamedTuple):
-    """What a tokenizer puts around a text, and the place among them whose vector stands for pieceless tokens."""
-
-    prefix: List[int]
-    suffix: List[int]
-
-    @property
-    def size(self) -> int:
-        return len(self.prefix) + len(self.suffix)
-
-    def frame(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Ids of a window with the special ones around them."""
-        return np.concatenate([self.prefix, ids, self.suffix]).astype("int64")
-
-    def anchor(self, pieces: int) -> int:
-        """Place of the first special piece in a framed window of this many other pieces."""
-        return 0 if self.prefix else pieces
-
-
-def special_pieces(tokenizer: Any) -> SpecialPieces:
-    """Find out what a tokenizer puts around a text: [CLS] and [SEP], <s> and </s>, ...
-
-    Raises ValueError for a tokenizer that has no special piece at all.
-    """
-    encoded = tokenizer("a", add_special_tokens=True, truncation=False, padding=False, return_special_tokens_mask=True)
-    ids, mask = encoded["input_ids"], np.array(encoded["special_tokens_mask"], dtype=bool)
-    content = np.flatnonzero(~mask)
-    first, last = (int(content[0]), int(content[-1]) + 1) if len(content) else (len(ids), len(ids))
-    found = SpecialPieces(list(ids[:first]), list(ids[last:]))
-    if found.size:
-        return found
-    # Tokens of white space must be represented by something.
-    for name in ("cls", "bos", "eos", "unk", "pad"):
-        number = getattr(tokenizer, f"{name}_token_id")
-        if number is not None:
-            return SpecialPieces([number], [])
-    raise ValueError("a tokenizer needs a special piece that can stand for white space, such as [CLS] or <s>")

@@ -38,7 +38,7 @@ class NotePieces(NamedTuple):
     home: Ints
 
 
-class View(NamedTuple):
+class CollapsedText(NamedTuple):
     """A text with its runs of white space collapsed. starts, lengths: (runs,) of those that were rewritten."""
 
     text: str
@@ -55,7 +55,7 @@ class View(NamedTuple):
         return np.where(inside, self.starts[run] - removed[run], characters - removed[run + 1])
 
 
-def collapse(text: str) -> View:
+def collapse(text: str) -> CollapsedText:
     """The model's view of a text."""
     runs: List[Tuple[int, int]] = []
 
@@ -65,7 +65,7 @@ def collapse(text: str) -> View:
 
     shortened = _RUN.sub(shorten, text)
     starts, lengths = np.array(runs, dtype="int64").reshape(-1, 2).T
-    return View(shortened, starts, lengths)
+    return CollapsedText(shortened, starts, lengths)
 
 
 def split_notes(docs: Sequence[Doc], tokenizer: Any) -> List[NotePieces]:
@@ -100,7 +100,7 @@ def count_pieces(texts: Sequence[str], tokenizer: Any) -> List[int]:
     ]
 
 
-def _align(doc: Doc, view: View, ids: Ints, offsets: Ints, tokenizer: Any) -> NotePieces:
+def _align(doc: Doc, view: CollapsedText, ids: Ints, offsets: Ints, tokenizer: Any) -> NotePieces:
     starts, lengths = doc.to_array([IDX, LENGTH]).astype("int64").T
     token_starts = view.positions(starts)
     token_ends = view.positions(starts + lengths - 1) + 1

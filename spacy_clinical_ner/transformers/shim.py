@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
 from io import BytesIO
-from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import srsly
 import torch
 from spacy_transformers.data_classes import HFObjects
 from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from spacy_clinical_ner.bridge.memory import give_back_memory
 from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim
-from spacy_clinical_ner.errors import ClinicalNerError, one_line
+from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.transformers.encoding import WindowEncoder
-from spacy_clinical_ner.transformers.piece_windows import SpecialPieces, special_pieces
+from spacy_clinical_ner.transformers.loading import (
+    build_encoder,
+    load_encoder,
+    longest_input,
+    pack_tokenizer,
+    unpack_tokenizer,
+)
+from spacy_clinical_ner.transformers.special_pieces import SpecialPieces, special_pieces
 
 UPDATES_TO_TRIM = 20  # after so many, freed memory goes back to the system
 
@@ -34,92 +38,57 @@ class EncoderSettings(NamedTuple):
     freeze_embeddings: bool = False
     freeze_layers: int = 0
 
+    def check(self) -> None:
+        """Raise ValueError for a setting that cannot be."""
+        if self.max_batch_pieces < 1 or self.freeze_layers < 0 or self.rate < 0 or self.layer_decay <= 0:
+            raise ValueError(
+                "max_batch_pieces must be at least 1, freeze_layers and rate at least 0 and layer_decay above 0, not "
+                f"{self.max_batch_pieces}, {self.freeze_layers}, {self.rate} and {self.layer_decay}"
+            )
 
-class EncoderShim(LazyTorchShim):
-    """Holds the encoder as torch module, and the tokenizer and settings that belong to it.
+
+class FineTunedShim(LazyTorchShim):
+    """A module whose encoder is frozen in part, or learns at other rates than the rest.
 
     Parameters are updated with their own share of the learning rate (`rates`), frozen ones not at all.
+
+    encoder: name of the encoder among the parts of the module; "" if it is the module itself.
     """
 
-    def __init__(self, tokenizer_config: Dict[str, Any], transformer_config: Dict[str, Any], settings: EncoderSettings):
-        super().__init__(AutoModel.from_config)
+    def __init__(self, build: Callable[..., nn.Module], settings: EncoderSettings, encoder: str) -> None:
+        settings.check()
+        super().__init__(build)
         self.settings = settings
-        self._hfmodel = HFObjects(None, None, None, tokenizer_config, transformer_config)
-        self.special = SpecialPieces([], [])
-        self._encoder: Optional[WindowEncoder] = None
+        self._encoder_name = encoder
         self._rates: Dict[str, float] = {}
         self._updates = 0
 
-    @property
-    def tokenizer(self) -> Any:
-        return self._hfmodel.tokenizer
+    def build(self, **sizes: Any) -> nn.Module:
+        module = super().build(**sizes)
+        self.fine_tune()
+        return module
 
-    @property
-    def encoder(self) -> WindowEncoder:
-        """What runs the module. Raises ValueError before there is one."""
-        if self._encoder is None or self._encoder.module is not self.module:
-            settings = self.settings
-            pad = self.tokenizer.pad_token_id
-            self._encoder = WindowEncoder(
-                self.module,
-                0 if pad is None else pad,
-                settings.max_batch_pieces,
-                settings.recompute,
-                settings.mixed_precision,
-            )
-        return self._encoder
+    def fine_tune(self) -> None:
+        """Freeze what the settings freeze, and find the rate of everything else; parts beside the encoder have 1.0.
 
-    @property
-    def room(self) -> Optional[int]:
-        """Word pieces that the encoder takes at most, special ones included; None if it does not mind."""
-        limits = [self.tokenizer.model_max_length, _positions(self.module)]
-        known = [limit for limit in limits if limit is not None and limit < 10**9]
-        return min(known, default=None)
-
-    def load(self, name: str) -> None:
-        """Load a pretrained encoder: a folder, or a name on the Hugging Face hub.
-
-        Raises ClinicalNerError if there is no such encoder, and for one whose tokenizer cannot tell where in the text a
-        word piece lies.
+        Raises ClinicalNerError for settings that need layers which the encoder does not have.
         """
-        local = Path(name).is_dir()
-        hf = self._hfmodel
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local, **hf._init_tokenizer_config)
-            config = AutoConfig.from_pretrained(name, local_files_only=local, **hf._init_transformer_config)
-            module = AutoModel.from_pretrained(name, local_files_only=local, config=config)
-        except (OSError, ValueError) as error:
-            raise ClinicalNerError(
-                f"encoder '{name}' is no folder with one and cannot be fetched: {one_line(error)}"
-            ) from error
-        self.set(tokenizer, module)
-
-    def set(self, tokenizer: Any, module: nn.Module) -> None:
-        """Take an encoder with its tokenizer, on the device of the current ops, and apply the settings to it."""
-        if not tokenizer.is_fast:
-            raise ClinicalNerError(
-                f"{type(tokenizer).__name__} does not tell where in a text its word pieces lie: choose an encoder with "
-                "a fast tokenizer"
-            )
-        self._model = module.float().to(get_torch_default_device())
-        self._hfmodel.tokenizer, self._hfmodel.transformer = tokenizer, self._model
-        self.special = special_pieces(tokenizer)
-        settings = self.settings
-        depths, layers = _depths(self._model)
+        settings, encoder = self.settings, self.module.get_submodule(self._encoder_name)
+        depths, layers = _depths(encoder)
         if layers is None and (settings.freeze_layers or settings.layer_decay != 1.0):
             raise ClinicalNerError(
-                f"the layers of {type(module).__name__} cannot be told apart (ALBERT's share their weights): leave "
+                f"the layers of {type(encoder).__name__} cannot be told apart (ALBERT's share their weights): leave "
                 "freeze_layers at 0 and layer_decay at 1.0"
             )
         if settings.freeze_layers > (layers or 0):
             raise ClinicalNerError(f"freeze_layers is {settings.freeze_layers}, but the encoder has {layers} layers")
-        top = (layers or 0) + 1
-        self._rates = {}
-        for parameter_name, parameter in self._model.named_parameters():
-            depth = depths[parameter_name]
+        self._rates = dict.fromkeys((name for name, _ in self.module.named_parameters()), 1.0)
+        prefix = f"{self._encoder_name}." if self._encoder_name else ""
+        for name, parameter in encoder.named_parameters():
+            depth = depths[name]
             frozen = settings.freeze_embeddings if depth == 0 else depth <= settings.freeze_layers
             parameter.requires_grad_(not frozen)
-            self._rates[parameter_name] = settings.rate * settings.layer_decay ** max(0, top - 1 - depth)
+            self._rates[prefix + name] = settings.rate * settings.layer_decay ** max(0, (layers or 0) - depth)
 
     @property
     def rates(self) -> Dict[str, float]:
@@ -144,43 +113,73 @@ class EncoderShim(LazyTorchShim):
         if self._updates % UPDATES_TO_TRIM == 0:
             give_back_memory()
 
+
+class EncoderShim(FineTunedShim):
+    """Holds the encoder as torch module, and the tokenizer and settings that belong to it."""
+
+    def __init__(self, tokenizer_config: Dict[str, Any], transformer_config: Dict[str, Any], settings: EncoderSettings):
+        super().__init__(build_encoder, settings, "")
+        self._hfmodel = HFObjects(None, None, None, tokenizer_config, transformer_config)
+        self.special = SpecialPieces([], [])
+        self._encoder: Optional[WindowEncoder] = None
+
+    @property
+    def tokenizer(self) -> Any:
+        return self._hfmodel.tokenizer
+
+    @property
+    def encoder(self) -> WindowEncoder:
+        """What runs the module. Raises ValueError before there is one."""
+        if self._encoder is None or self._encoder.module is not self.module:
+            settings = self.settings
+            pad = self.tokenizer.pad_token_id
+            self._encoder = WindowEncoder(
+                self.module,
+                0 if pad is None else pad,
+                settings.max_batch_pieces,
+                settings.recompute,
+                settings.mixed_precision,
+            )
+        return self._encoder
+
+    @property
+    def room(self) -> Optional[int]:
+        """Word pieces that the encoder takes at most, special ones included; None if it does not mind."""
+        return longest_input(self.tokenizer, self.module)
+
+    def load(self, name: str) -> None:
+        """Load a pretrained encoder; name and errors are those of `load_encoder`."""
+        hf = self._hfmodel
+        tokenizer, module = load_encoder(
+            name, tokenizer_config=hf._init_tokenizer_config, model_config=hf._init_transformer_config
+        )
+        self.set(tokenizer, module)
+
+    def set(self, tokenizer: Any, module: nn.Module) -> None:
+        """Take an encoder with its tokenizer, on the device of the current ops, and apply the settings to it."""
+        self._model = module.float().to(get_torch_default_device())
+        self._hfmodel.tokenizer, self._hfmodel.transformer = tokenizer, self._model
+        self.special = special_pieces(tokenizer)
+        self.fine_tune()
+
     def to_bytes(self) -> bytes:
         if self._model is None:
             return srsly.msgpack_dumps({"state": None})
         buffer = BytesIO()
         torch.save(self._model.state_dict(), buffer)
-        with tempfile.TemporaryDirectory() as folder:
-            # The one file that a fast tokenizer needs; vocabularies of slow ones may be missing.
-            self.tokenizer.save_pretrained(folder, legacy_format=False)
-            files = {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.is_file()}
-        config = self._model.config.to_dict()
-        return srsly.msgpack_dumps({"state": buffer.getvalue(), "config": config, "tokenizer": files})
+        parts = {"config": self._model.config.to_dict(), "tokenizer": pack_tokenizer(self.tokenizer)}
+        return srsly.msgpack_dumps({"state": buffer.getvalue(), **parts})
 
     def from_bytes(self, data: bytes) -> EncoderShim:
         message = srsly.msgpack_loads(data)
         if message["state"] is None:
             return self
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in message["tokenizer"].items():
-                (Path(folder) / name).write_bytes(content)
-            srsly.write_json(Path(folder) / "config.json", message["config"])
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        module = AutoModel.from_config(config).float()
+        config = message["config"]
+        tokenizer, module = unpack_tokenizer(message["tokenizer"], config), build_encoder(config)
         state = torch.load(BytesIO(message["state"]), map_location=get_torch_default_device(), weights_only=True)
         module.load_state_dict(state)
         self.set(tokenizer, module)
         return self
-
-
-def _positions(module: Any) -> Optional[int]:
-    """How many positions an encoder has learned, those left out that RoBERTa's kin never use."""
-    count = getattr(module.config, "max_position_embeddings", None)
-    if not isinstance(count, int) or count < 1:
-        return None
-    table = getattr(getattr(module, "embeddings", None), "position_embeddings", None)
-    unused = getattr(table, "padding_idx", None)
-    return count if unused is None else count - unused - 1
 
 
 def _depths(module: Any) -> tuple[Dict[str, int], Optional[int]]:

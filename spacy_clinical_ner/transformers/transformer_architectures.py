@@ -12,13 +12,14 @@ from spacy_transformers.layers import split_trf_batch, trfs2arrays
 from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
-from spacy_clinical_ner.bridge.labelled_pipe import find_listeners
+from spacy_clinical_ner.bridge.trainable import find_listeners
 from spacy_clinical_ner.transformers.checks import check_representations
 from spacy_clinical_ner.transformers.data import as_batch
 from spacy_clinical_ner.transformers.encoding import FramedWindow
-from spacy_clinical_ner.transformers.piece_windows import PieceWindow, SpecialPieces, WordPieceWindows
+from spacy_clinical_ner.transformers.piece_windows import PieceWindow, WordPieceWindows
 from spacy_clinical_ner.transformers.pieces import NotePieces, split_notes
 from spacy_clinical_ner.transformers.shim import EncoderSettings, EncoderShim
+from spacy_clinical_ner.transformers.special_pieces import SpecialPieces
 
 
 @registry.architectures("spacy-clinical-ner.TransformerModel.v1")
@@ -53,11 +54,6 @@ def TransformerModel(
         2018, discriminative fine-tuning).
     freeze_embeddings, freeze_layers: leave the embeddings, and so many layers from the first on, as they are.
     """
-    if max_batch_pieces < 1 or freeze_layers < 0 or rate < 0 or layer_decay <= 0:
-        raise ValueError(
-            "max_batch_pieces must be at least 1, freeze_layers and rate at least 0 and layer_decay above 0, not "
-            f"{max_batch_pieces}, {freeze_layers}, {rate} and {layer_decay}"
-        )
     if not isinstance(get_spans, WordPieceWindows):
         raise ValueError('the get_spans of this model must be @span_getters = "spacy-clinical-ner.WordPieceWindows.v1"')
     settings = EncoderSettings(

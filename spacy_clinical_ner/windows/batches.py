@@ -1,62 +1,62 @@
-"""Batches: of whole notes on the way in, of their windows for an encoder, and of whole notes for the decoder."""
+"""Batches of windows for an encoder and of whole notes for a decoder, as tensors. Knows nothing of Docs."""
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, List, Sequence
+import math
+from typing import Callable, List, NamedTuple, Sequence
 
-import numpy as np
 import torch
-from spacy.tokens import Doc
 from torch import Tensor
-
-from spacy_clinical_ner.layers.tagger_network import WindowBatch
-from spacy_clinical_ner.windows.planning import Window, batch_by_length, plan_windows
+from torch.nn.utils.rnn import pad_sequence
 
 
-def batch_docs(docs: Iterable[Doc], max_docs: int, max_tokens: int) -> Iterator[List[Doc]]:
-    """Batches of a stream, in its order, of at most `max_docs` and `max_tokens`; a longer note goes alone."""
-    batch: List[Doc] = []
-    tokens = 0
-    for doc in docs:
-        if batch and (len(batch) >= max_docs or tokens + len(doc) > max_tokens):
-            yield batch
-            batch, tokens = [], 0
-        batch.append(doc)
-        tokens += len(doc)
-    if batch:
-        yield batch
+class WindowBatch(NamedTuple):
+    """Windows of about the same length, as rows into the flat token vectors of a batch.
+
+    rows: (windows, length) long, the token at each position (any at padding).
+    mask: (windows, length) bool, True for tokens.
+    core: (windows, length) bool, True where this window's result is the one to keep; False in its context.
+    """
+
+    rows: Tensor
+    mask: Tensor
+    core: Tensor
 
 
-def window_batches(
-    docs: Sequence[Doc], device: torch.device, window: int, context: int, max_batch_tokens: int, pack: bool = True
-) -> List[WindowBatch]:
-    """The windows of notes (see `plan_windows`) in groups of about the same length, at most `max_batch_tokens` each."""
-    windows = plan_windows(docs, window, context, pack)
-    groups = batch_by_length([len(each) for each in windows], max_batch_tokens)
-    return [_pad([windows[i] for i in group], device) for group in groups]
+def over_windows(
+    vectors: Tensor, batches: Sequence[WindowBatch], function: Callable[[Tensor, WindowBatch], Tensor]
+) -> Tensor:
+    """vectors: (tokens, width) -> (tokens, ...), what `function` gives for the core tokens of each batch of windows.
+
+    Each token is core in exactly one window of one batch, so the results are put back by a permutation.
+    """
+    kept = [function(vectors[batch.rows] * batch.mask.unsqueeze(-1), batch) for batch in batches]
+    origin = torch.cat([batch.rows[batch.core] for batch in batches])
+    return torch.cat(kept)[torch.argsort(origin)]
 
 
-def _pad(windows: List[Window], device: torch.device) -> WindowBatch:
-    starts, ends = (np.array([getattr(w, name) for w in windows])[:, None] for name in ("start", "end"))
-    first = np.array([w.context_start for w in windows])[:, None]
-    last = np.array([w.context_end for w in windows])[:, None]
-    rows = first + np.arange(int((last - first).max()))
-    mask = rows < last
-    core = (rows >= starts) & (rows < ends)
-    rows = np.where(mask, rows, first)
-    return WindowBatch(*(torch.from_numpy(array).to(device) for array in (rows, mask, core)))
+def group_by_length(
+    lengths: Sequence[int], max_tokens: int, max_ratio: float = math.inf, longest_first: bool = False
+) -> List[List[int]]:
+    """Indices grouped so that each group, padded to its longest member, holds at most `max_tokens` (or one member).
+
+    What has no length is left out. max_ratio: of the longest to the shortest member of a group, a bound on padding.
+    longest_first: begin with the group that needs most memory, so that it is the first to fail, if any does.
+    """
+    groups: List[List[int]] = []
+    filled = [index for index, length in enumerate(lengths) if length]
+    for index in sorted(filled, key=lambda i: lengths[i], reverse=longest_first):
+        shortest, longest = sorted((lengths[index], lengths[groups[-1][0]])) if groups else (0, 0)
+        if groups and longest * (len(groups[-1]) + 1) <= max_tokens and longest <= max_ratio * shortest:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
 
 
-def alike(lengths: Sequence[int], max_tokens: int) -> Iterator[List[int]]:
-    """Indices of notes of about the same length; empty notes are left out: they have nothing to decode."""
-    filled = [i for i, length in enumerate(lengths) if length]
-    for group in batch_by_length([lengths[i] for i in filled], max_tokens):
-        yield [filled[i] for i in group]
-
-
-def pad_chains(arrays: List[Tensor], chains: int) -> tuple[Tensor, Tensor]:
+def pad_chains(arrays: Sequence[Tensor], chains: int) -> tuple[Tensor, Tensor]:
     """Arrays (length, chains * tags) to scores (notes * chains, longest, tags) and their mask."""
-    padded = torch.nn.utils.rnn.pad_sequence(arrays, batch_first=True)
+    padded = pad_sequence(list(arrays), batch_first=True)
     notes, longest, width = padded.shape
     scores = padded.view(notes, longest, chains, width // chains).transpose(1, 2)
     lengths = torch.tensor([len(array) for array in arrays], device=padded.device)

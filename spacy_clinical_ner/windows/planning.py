@@ -7,14 +7,15 @@ than `size`. The CRF then decodes over the emissions of the whole note, so a men
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Sequence, Union
+from typing import Iterable, Iterator, List, NamedTuple, Sequence, Union
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from spacy.attrs import IS_SPACE, ORTH, SENT_START
 from spacy.tokens import Doc
 
-_TERMINALS = (".", "!", "?", "。", "！", "？", "；", "…")
+from spacy_clinical_ner.windows.batches import WindowBatch, group_by_length
+from spacy_clinical_ner.windows.sentences import sentence_ends
 
 
 class Window(NamedTuple):
@@ -27,25 +28,6 @@ class Window(NamedTuple):
 
     def __len__(self) -> int:  # tokens that the encoder reads
         return self.context_end - self.context_start
-
-
-def sentence_ends(doc: Doc) -> NDArray[np.int64]:
-    """Ascending token offsets where sentences end; the last is behind the last token, if there is one.
-
-    They are those that the Doc is annotated with, if it is; else just behind a terminal sign or a line end.
-    """
-    if not len(doc):
-        return np.zeros(0, dtype="int64")
-    if doc.has_annotation("SENT_START"):
-        return np.append(np.flatnonzero(doc.to_array(SENT_START)[1:] == 1) + 1, len(doc))
-    orth, is_space = doc.to_array([ORTH, IS_SPACE]).T
-    strings = doc.vocab.strings
-    ends = np.isin(orth, np.array([strings[sign] for sign in _TERMINALS], dtype="uint64"))
-    for position in np.flatnonzero(is_space):
-        text = doc[int(position)].text
-        ends[position] = "\n" in text or "\r" in text
-    ends[-1] = True
-    return np.flatnonzero(ends) + 1
 
 
 def cut(length: int, ends: Union[Sequence[int], NDArray[np.int64]], size: int, pack: bool = True) -> List[int]:
@@ -62,15 +44,12 @@ def cut(length: int, ends: Union[Sequence[int], NDArray[np.int64]], size: int, p
         return [min(edge, end) for start, end in sentences for edge in range(start + size, end + size, size)]
     edges: List[int] = []
     start = 0
-    while start < length:
-        if length - start <= size:
-            edges.append(length)
-            break
-        fitting = int(np.searchsorted(candidates, start + size, side="right")) - 1
-        end = int(candidates[fitting]) if fitting >= 0 else start
+    while length - start > size:
+        last = int(np.searchsorted(candidates, start + size, side="right")) - 1
+        end = int(candidates[last]) if last >= 0 else start
         start = end if end > start else start + size
         edges.append(start)
-    return edges
+    return [*edges, length] if length else []
 
 
 def plan_windows(docs: Sequence[Doc], size: int, context: int, pack: bool = True) -> List[Window]:
@@ -79,32 +58,45 @@ def plan_windows(docs: Sequence[Doc], size: int, context: int, pack: bool = True
     size, pack: as in `cut`. context: tokens that are read on both sides of a core.
     """
     windows = []
-    offset = 0
+    first = 0  # token of the note
     for doc in docs:
-        length = len(doc)
-        start = 0
-        ends = sentence_ends(doc) if length > size or not pack else [length]
-        for end in cut(length, ends, size, pack):
-            windows.append(
-                Window(
-                    offset + max(0, start - context),
-                    offset + start,
-                    offset + end,
-                    offset + min(length, end + context),
-                )
-            )
+        behind = first + len(doc)
+        start = first
+        ends = sentence_ends(doc) if len(doc) > size or not pack else [len(doc)]
+        for end in (first + edge for edge in cut(len(doc), ends, size, pack)):
+            windows.append(Window(max(first, start - context), start, end, min(behind, end + context)))
             start = end
-        offset += length
+        first = behind
     return windows
 
 
-def batch_by_length(lengths: Sequence[int], max_tokens: int) -> List[List[int]]:
-    """Indices grouped so that each group, padded to its longest member, holds at most `max_tokens` (or one member)."""
-    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
-    groups: List[List[int]] = []
-    for index in order:
-        if groups and lengths[index] * (len(groups[-1]) + 1) <= max_tokens:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups
+def window_batches(
+    docs: Sequence[Doc], device: torch.device, window: int, context: int, max_batch_tokens: int, pack: bool = True
+) -> List[WindowBatch]:
+    """The windows of notes (see `plan_windows`) in groups of about the same length, at most `max_batch_tokens` each."""
+    windows = plan_windows(docs, window, context, pack)
+    groups = group_by_length([len(each) for each in windows], max_batch_tokens)
+    return [_pad([windows[i] for i in group], device) for group in groups]
+
+
+def _pad(windows: Sequence[Window], device: torch.device) -> WindowBatch:
+    first, start, end, last = (column[:, None] for column in np.array([[*window] for window in windows]).T)
+    rows = first + np.arange(int((last - first).max()))
+    mask = rows < last
+    core = (rows >= start) & (rows < end)
+    rows = np.where(mask, rows, first)
+    return WindowBatch(*(torch.from_numpy(array).to(device) for array in (rows, mask, core)))
+
+
+def batch_docs(docs: Iterable[Doc], max_docs: int, max_tokens: int) -> Iterator[List[Doc]]:
+    """Batches of a stream, in its order, of at most `max_docs` and `max_tokens`; a longer note goes alone."""
+    batch: List[Doc] = []
+    tokens = 0
+    for doc in docs:
+        if batch and (len(batch) >= max_docs or tokens + len(doc) > max_tokens):
+            yield batch
+            batch, tokens = [], 0
+        batch.append(doc)
+        tokens += len(doc)
+    if batch:
+        yield batch

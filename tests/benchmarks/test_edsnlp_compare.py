@@ -1,9 +1,11 @@
 import json
 
-import edsnlp_compare
 import numpy as np
 import pytest
-from edsnlp_compare import (
+
+from benchmarks.registry import create_head_rate_adam, create_step_times
+from benchmarks.tagger import edsnlp_compare
+from benchmarks.tagger.edsnlp_compare import (
     FLOAT_EDS,
     FLOAT_OURS,
     ROWS,
@@ -13,8 +15,6 @@ from edsnlp_compare import (
     trained_once,
     write_predictions,
 )
-from tagger_registry import create_head_rate_adam, create_step_times
-
 from spacy_clinical_ner.brat import read_document, read_folder
 
 

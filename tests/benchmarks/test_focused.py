@@ -1,7 +1,7 @@
 import pytest
 import torch
-from focused import make_case, measure
 
+from benchmarks.relations.focused import make_case, measure
 from spacy_clinical_ner.layers.focused_attention import MASKS
 
 

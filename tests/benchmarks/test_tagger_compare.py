@@ -1,8 +1,8 @@
 import pytest
-from tagger import comparison_figures
-from tagger_compare import OURS, SPACY, median_models, report
-from tagger_corpus import CANTEMIST, MACCROBAT, lay_out, split_by_hash
 
+from benchmarks.corpus import CANTEMIST, MACCROBAT, lay_out, split_by_hash
+from benchmarks.tagger.__main__ import comparison_figures
+from benchmarks.tagger.compare import OURS, SPACY, median_models, report
 from spacy_clinical_ner.errors import InputError
 
 
@@ -86,10 +86,10 @@ def test_report_shows_every_training_and_the_paired_difference(outcome):
     assert "crf_ner 0.8400, spaCy ner 0.7900, difference +0.0500" in text
 
 
-def test_recorded_line_says_what_was_trained_and_where(outcome):
-    line = comparison_figures(outcome)
-    assert (
-        "crf_ner (trained at abc1234): median F 0.8400 (by seed 0.8500 [0.840, 0.860], 0.8300 [0.820, 0.840])" in line
-    )
-    assert line.endswith("paired difference by seed +0.0500 [+0.031, +0.069]")
-    assert "\n" not in line
+def test_recorded_rows_say_what_was_trained_and_where(outcome):
+    theirs, ours, pairs = comparison_figures(outcome)
+    assert theirs["name"] == SPACY and len(theirs["by_seed"]) == 3
+    by_seed = [[0.85, 0.84, 0.86], [0.83, 0.82, 0.84]]
+    figures = {"median_f": 0.84, "by_seed": by_seed, "minutes": 1.5, "train_peak_mib": 1234}
+    assert ours == {"name": "crf_ner", **figures, "trained_at": "abc1234"}
+    assert pairs == {"name": "paired difference", "differences": [[0.05, 0.031, 0.069]]}

@@ -1,10 +1,8 @@
-from pathlib import Path
-
 import pytest
-from tagger import speed_figures
-from tagger_speed import linear_report, speed_report, spread_of_medians
-from tagger_worker import endless_batches, joined_notes
 
+from benchmarks.tagger.__main__ import speed_figures
+from benchmarks.tagger.speed import linear_report, speed_report, spread_of_medians
+from benchmarks.tagger.worker import endless_batches, joined_notes
 from spacy_clinical_ner.tokenization import blank_pipeline
 
 SCORES = {"f": 0.5, "ci_low": 0.4, "ci_high": 0.6}
@@ -19,11 +17,11 @@ def test_speed_report_puts_f_and_memory_beside_every_speed():
     lines = [" ".join(line.split()) for line in speed_report(outcome, "base").splitlines()]
     assert lines[2] == "inference, base 1 150 (100 to 200) 1.00 500 0.5000 [0.400, 0.600]"
     assert lines[3] == "inference, other 1 75 (50 to 100) 0.50 900 -"
-    line = speed_figures(outcome, "base", Path("corpus/dev2"))
-    assert line.startswith(
-        "notes corpus/dev2; base: F 0.5000 [0.400, 0.600]; inference, 1 thread(s), base: 150 words/s"
-    )
-    assert line.endswith("other: 75 words/s (0.50 x), 900 MiB")
+    scores, base, other = speed_figures(outcome, "base")
+    assert scores == {"name": "base", "f": [0.5, 0.4, 0.6]}
+    assert base["name"] == "inference, 1 thread(s), base" and base["words_per_second"] == 150
+    named = {"name": "inference, 1 thread(s), other"}
+    assert other == {**named, "words_per_second": 75, "ratio": 0.5, "peak_mib": 900}
 
 
 def test_spread_of_medians():

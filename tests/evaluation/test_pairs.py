@@ -93,7 +93,7 @@ def test_malformed_predictions_name_file_and_line(gold, pred):
 
 def test_predictions_in_another_encoding_are_refused(gold, pred):
     (pred / "a.ann").write_bytes("T1\tA 0 10\tñ\n".encode("latin1"))
-    with pytest.raises(InputError, match=r"a\.ann: not UTF-8"):
+    with pytest.raises(InputError, match=r"a\.ann:1: not UTF-8"):
         list(pair_folders(gold, pred))
 
 

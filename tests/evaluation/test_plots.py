@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from spacy_clinical_ner import plotting
 from spacy_clinical_ner.brat import parse_standoff
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.evaluation import plots
@@ -20,13 +21,13 @@ def axes(monkeypatch):
     """The axes of every figure that is saved."""
     pytest.importorskip("matplotlib")
     saved = []
-    save = plots._save
+    save = plotting.save_figure
 
     def keep(figure, path):
         saved.append(figure.axes[0])
         save(figure, path)
 
-    monkeypatch.setattr(plots, "_save", keep)
+    monkeypatch.setattr(plotting, "save_figure", keep)
     return saved
 
 
@@ -105,7 +106,7 @@ def test_a_word_cloud_is_drawn(tmp_path):
 
 def test_a_word_cloud_that_cannot_be_drawn_says_why(tmp_path, monkeypatch):
     pytest.importorskip("wordcloud")
-    monkeypatch.setattr(plots, "find_cjk_font", lambda text: None)
+    monkeypatch.setattr(plotting, "find_cjk_font", lambda text: None)
     assert "no font with Chinese characters" in plots.plot_word_cloud({"糖尿病": 2}, tmp_path / "cloud.png")
     assert "no word" in plots.plot_word_cloud({}, tmp_path / "cloud.png")
     assert not list(tmp_path.iterdir())
@@ -113,10 +114,10 @@ def test_a_word_cloud_that_cannot_be_drawn_says_why(tmp_path, monkeypatch):
 
 def test_a_font_is_taken_only_if_it_has_the_signs(monkeypatch):
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(plots, "_CJK", re.compile("[a-z\ue000]"))
-    assert plots.find_cjk_font("word").lower().endswith((".ttf", ".otf", ".ttc"))
-    monkeypatch.setattr(plots, "_CJK", re.compile("\U0010fffd"))
-    assert plots.find_cjk_font("\U0010fffd") is None
+    monkeypatch.setattr(plotting, "_CJK", re.compile("[a-z\ue000]"))
+    assert plotting.find_cjk_font("word").lower().endswith((".ttf", ".otf", ".ttc"))
+    monkeypatch.setattr(plotting, "_CJK", re.compile("\U0010fffd"))
+    assert plotting.find_cjk_font("\U0010fffd") is None
 
 
 def test_a_missing_library_is_named_with_the_extra(monkeypatch):
@@ -125,4 +126,4 @@ def test_a_missing_library_is_named_with_the_extra(monkeypatch):
 
     monkeypatch.setattr(importlib, "import_module", refuse)
     with pytest.raises(ClinicalNerError, match=r"wordcloud.*spacy-clinical-ner\[plots\]"):
-        plots.require_plots("wordcloud")
+        plotting.require_plots("wordcloud")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from spacy.language import Language
-from spacy.tokens import Doc
 from spacy.util import fix_random_seed
 
 from spacy_clinical_ner.tokenization import blank_pipeline
@@ -41,12 +40,3 @@ def joint_pipeline(seed: int = 0, **config: Any) -> Language:
     config.setdefault("model", model_config())
     nlp.add_pipe("joint_extractor", config=config)
     return nlp
-
-
-def everything(doc: Doc) -> tuple:
-    """Entities and relations with their probabilities, for comparison."""
-    entities = [(span.start, span.end, span.label_, span._.confidence) for span in doc.ents]
-    relations = [
-        (r.label, *((span.start, span.end, span.label_) for span in (r.head, r.tail)), r.score) for r in doc._.relations
-    ]
-    return entities, relations

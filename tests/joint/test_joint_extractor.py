@@ -1,10 +1,8 @@
-import pickle
-
 import numpy as np
 import pytest
 import spacy
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc, Span
 from spacy.util import registry
 
 from spacy_clinical_ner.annotation import given_mentions
@@ -13,7 +11,7 @@ from spacy_clinical_ner.layers.focused_attention import MASKS
 from spacy_clinical_ner.relations.candidates import CandidatePairs
 from spacy_clinical_ner.relations.threshold import best_threshold
 from spacy_clinical_ner.tokenization import blank_pipeline
-from tests.joint.pipelines import TINY, everything, joint_pipeline, model_config
+from tests.joint.pipelines import TINY, joint_pipeline, model_config
 from tests.relations.pipelines import given, make_docs, make_examples, train, triples
 from tests.tagging.pipelines import ents
 
@@ -40,10 +38,6 @@ def check_learned(nlp: Language, docs: list, entities: float = 1.0) -> None:
     for doc in docs:
         found = nlp(blank_copy(doc))
         assert ents(found) == ents(doc) and triples(found) == triples(doc)
-
-
-def test_learns_ten_documents_by_heart(trained):
-    check_learned(trained, make_docs(trained))
 
 
 def test_learns_them_under_the_other_mask_and_over_windows():
@@ -102,15 +96,6 @@ def test_gradients_of_both_losses_reach_the_shared_encoder():
     np.testing.assert_allclose(gradients[2], gradients[0] + gradients[1], atol=1e-6)
 
 
-def test_confidence_and_scores_are_probabilities_and_survive(trained):
-    doc = trained(blank_copy(make_docs(trained)[0]))
-    assert doc.ents and doc._.relations
-    assert all(0.5 < span._.confidence <= 1 for span in doc.ents)
-    assert all(0.5 <= relation.score <= 1 for relation in doc._.relations)
-    copy = next(DocBin(store_user_data=True, docs=[doc]).get_docs(trained.vocab))
-    assert everything(copy) == everything(doc)
-
-
 def test_entity_threshold(trained, pipe):
     doc = make_docs(trained, seed=9)[0]
     confidence = sorted(span._.confidence for span in trained(blank_copy(doc)).ents)
@@ -118,26 +103,6 @@ def test_entity_threshold(trained, pipe):
     kept = trained(blank_copy(doc)).ents
     pipe.entity_threshold = 0.0
     assert sorted(span._.confidence for span in kept) == confidence[1:]
-
-
-@pytest.mark.parametrize("how", ["disk", "bytes", "pickle", "config"])
-def test_round_trip_gives_equal_predictions(trained, how, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    if how == "disk":
-        trained.to_disk(tmp_path)
-        other = spacy.load(tmp_path)
-    elif how == "bytes":
-        other = spacy.blank("es").from_config(trained.config).from_bytes(trained.to_bytes())
-    elif how == "pickle":
-        other = pickle.loads(pickle.dumps(trained))
-    else:
-        config = trained.config.from_str(trained.config.to_str())
-        other = spacy.util.load_model_from_config(config, auto_fill=False, validate=True)
-        other.from_bytes(trained.to_bytes())
-    one, two = trained.get_pipe("joint_extractor"), other.get_pipe("joint_extractor")
-    assert (one.cfg, one.label_data, one.entities) == (two.cfg, two.label_data, two.entities)
-    for doc in make_docs(trained, seed=5):
-        assert everything(trained(blank_copy(doc))) == everything(other(blank_copy(doc)))
 
 
 def test_default_config_is_complete():
@@ -148,28 +113,6 @@ def test_default_config_is_complete():
     assert (pipe.entities, pipe.threshold) == ("predicted", 0.5)
     with pytest.raises(ValueError, match="call initialize"):
         again("fever")
-
-
-@pytest.mark.parametrize("text", ["", "a", " ", "\n\n\t ", "\u2028", "\ufeff", "😀", " " * 500, "x" * 3000])
-def test_survives_tiny_and_odd_notes(trained, text):
-    doc = trained(text)
-    assert doc.text == text and isinstance(doc._.relations, list)
-    whole = make_docs(trained)[0]
-    alone = triples(trained(blank_copy(whole)))
-    docs = [trained.make_doc(text), blank_copy(whole), trained.make_doc("")]
-    assert [triples(each) for each in trained.pipe(docs)][1:] == [alone, set()]
-
-
-def test_training_survives_tiny_notes():
-    nlp = joint_pipeline()
-    docs = make_docs(nlp, 3)
-    for text in ("", "a", " \n", " " * 300):
-        doc = nlp.make_doc(text)
-        doc.set_ents([])
-        doc._.relations = []
-        docs.append(doc)
-    assert train(nlp, make_examples(docs, mentions=False), steps=2)["joint_extractor"] > 0
-    assert nlp.update(make_examples(docs[3:4]))["joint_extractor"] == 0
 
 
 def test_white_space_and_long_words_have_tokens_of_their_own_in_every_window(trained, pipe):
@@ -192,7 +135,7 @@ def test_a_reference_that_says_nothing_teaches_nothing(trained, pipe):
     bare = blank_copy(silent)
     assert pipe.update(make_examples([bare]))["joint_extractor"] == 0
     only_entities.user_data.clear()
-    groups, gold = pipe._training_pairs(make_examples([only_entities]))
+    groups, gold = pipe.kept_pairs(make_examples([only_entities]))
     assert (groups, len(gold)) == ([], 0)
     assert pipe.update(make_examples([only_entities]))["joint_extractor"] > 0
 
@@ -240,37 +183,20 @@ def test_pairs_are_scored_as_in_a_window_of_their_own(trained, pipe):
     assert np.isfinite(scored.probabilities).all()
 
 
-def test_n_process(trained):
+def test_given_entities_in_other_processes(trained):
     docs = make_docs(trained, 6, seed=4)
-    alone = [everything(trained(blank_copy(doc))) for doc in docs]
-    assert any(relations for _, relations in alone)
-    found = [everything(doc) for doc in trained.pipe([blank_copy(doc) for doc in docs], n_process=2)]
-    for (one_ents, one), (two_ents, two) in zip(alone, found):
-        assert [each[:3] for each in one_ents] == [each[:3] for each in two_ents]
-        assert [each[:3] for each in one] == [each[:3] for each in two]
     with given_mentions(trained):
         together = list(trained.pipe([given(doc) for doc in docs], n_process=2))
         assert [ents(doc) for doc in together] == [ents(doc) for doc in docs]
         assert [triples(doc) for doc in together] == [triples(trained(given(doc))) for doc in docs]
 
 
-def test_labels_added_late(trained, pipe):
+def test_labels_of_relations_that_it_was_not_built_for(trained, pipe):
     assert pipe.labels == ("GRADE", "SITE", "TUMOUR") and pipe.relation_labels == ("MODIFY", "SAME")
-    assert pipe.add_label("SITE") == 0
-    with pytest.raises(ValueError, match="Initialize the pipeline again"):
-        pipe.add_label("NEW")
     (doc,) = make_docs(blank_pipeline("es"), 1)
     doc._.relations = [doc._.relations[0]._replace(label="NEW")]
     with pytest.raises(ValueError, match="relation label"):
         pipe.update(make_examples([doc]))
-    doc.set_ents([Span(doc, 0, 1, label="NEW")])
-    doc._.relations = []
-    with pytest.raises(ValueError, match="cannot train on the label"):
-        pipe.update(make_examples([doc]))
-    fresh = joint_pipeline()
-    assert fresh.get_pipe("joint_extractor").add_label("RARE") == 1
-    fresh.initialize(lambda: make_examples(make_docs(fresh)))
-    assert fresh.get_pipe("joint_extractor").labels == ("RARE", "GRADE", "SITE", "TUMOUR")
 
 
 def test_no_relation_at_all():
@@ -316,28 +242,18 @@ def test_bad_models(settings, message):
         nlp.initialize(lambda: make_examples(make_docs(nlp)))
 
 
-def test_same_seed_same_weights():
-    runs = []
-    for _ in range(2):
-        encoder = {**TINY, "dropout": 0.1}
-        nlp = joint_pipeline(3, model=model_config(dropout=0.3, encoder=encoder), keep_negatives=0.5)
-        train(nlp, make_examples(make_docs(nlp)), steps=3)
-        runs.append(nlp.get_pipe("joint_extractor").score_pairs([given(make_docs(nlp)[0])])[0].probabilities)
-    assert np.array_equal(*runs)
-
-
 def test_negatives_are_drawn_and_positives_kept():
     nlp = joint_pipeline(keep_negatives=0.2)
     docs = make_docs(nlp)
     nlp.initialize(lambda: make_examples(docs))
     pipe = nlp.get_pipe("joint_extractor")
     pipe.keep_negatives = 1.0
-    total = len(pipe._training_pairs(make_examples(docs))[1])
+    total = len(pipe.kept_pairs(make_examples(docs))[1])
     pipe.keep_negatives = 0.2
     positive = sum(len(doc._.relations) for doc in docs)
     draws = []
     for _ in range(2):
-        groups, gold = pipe._training_pairs(make_examples(docs))
+        groups, gold = pipe.kept_pairs(make_examples(docs))
         assert len(gold) == sum(len(group.pairs.head) for group in groups)
         assert gold.sum() == positive
         assert 0.1 < (len(gold) - positive) / (total - positive) < 0.3

@@ -7,7 +7,7 @@ import torch
 from spacy_clinical_ner.layers.crf.decoders import make_decoder
 from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.label_attention import LabelAttentionNetwork
-from spacy_clinical_ner.layers.tagger_network import WindowBatch
+from spacy_clinical_ner.windows.batches import WindowBatch
 
 INPUT = 7
 

@@ -11,11 +11,10 @@ from weasel.cli.run import project_run
 from weasel.util import load_project_config
 
 from spacy_clinical_ner import cli
-from spacy_clinical_ner.project import __main__ as project
 
 ROOT = Path(__file__).parents[2]
-PREPARATION = ["corpus", "convert", "vectors", "pretrain"]
-STEPS = [*PREPARATION, "train", "refit", "annotate", "evaluate", "package", "install", "smoke"]
+PREPARATION = ["prepare", "vectors", "pretrain"]
+STEPS = [*PREPARATION, "train", "deliver"]
 IN_ALL = ["cantemist", "maccrobat"]
 # The package that a workflow builds, and whose corpus it is: of a workflow before it, or its own.
 PACKAGES = {
@@ -34,6 +33,7 @@ CORPORA = {
     "cantemist_trf": "cantemist",
     "maccrobat_charcnn": "maccrobat",
     "maccrobat_relations": "maccrobat",
+    "diabetes_zh": "diabetes",
 }
 WITH_ENCODER = {"cantemist_trf"}
 REFITTED = {"maccrobat_relations"}
@@ -53,13 +53,12 @@ def chain(workflow: str) -> list:
     corpus = CORPORA.get(workflow, workflow)
     steps = [step for step in STEPS if step != "vectors" or workflow not in WITHOUT_VECTORS]
     steps = [step for step in steps if step != "pretrain" or workflow in WITH_ENCODER]
-    steps = [step for step in steps if step != "refit" or workflow in REFITTED]
     return [f"{corpus if step in PREPARATION else workflow}-{step}" for step in steps]
 
 
 @pytest.mark.parametrize("workflow", list(PACKAGES))
 def test_workflow_is_the_whole_chain(config: dict, workflow: str) -> None:
-    assert config["workflows"][workflow] == chain(workflow)
+    assert config["workflows"][workflow] == [*chain(workflow), "install"]
 
 
 def test_every_workflow_is_tested(config: dict) -> None:
@@ -67,7 +66,30 @@ def test_every_workflow_is_tested(config: dict) -> None:
 
 
 def test_all_is_every_workflow_in_turn(config: dict) -> None:
-    assert config["workflows"]["all"] == [step for workflow in IN_ALL for step in chain(workflow)]
+    assert config["workflows"]["all"] == [*(step for workflow in IN_ALL for step in chain(workflow)), "install"]
+
+
+def test_every_command_is_run_by_a_workflow(config: dict) -> None:
+    names = [entry["name"] for entry in config["commands"]]
+    assert sorted(names) == sorted({step for steps in config["workflows"].values() for step in steps})
+
+
+@pytest.mark.parametrize("workflow", list(PACKAGES))
+def test_a_refitted_pipeline_is_the_one_that_is_delivered(config: dict, workflow: str) -> None:
+    train, deliver = (command(config, f"{workflow}-{step}") for step in ("train", "deliver"))
+    model = f"training/{workflow}/model-{'refit' if workflow in REFITTED else 'best'}"
+    assert model in train["outputs"]
+    assert model in deliver["deps"]
+    assert ("--refit" in train["script"][0].split()) == (workflow in REFITTED)
+    assert ("--model model-refit" in deliver["script"][0]) == (workflow in REFITTED)
+
+
+def test_corpora_are_laid_out_anew_each_time_and_wheels_installed(config: dict) -> None:
+    """What lies in a given folder, and which environment this is, weasel cannot see."""
+    for entry in config["commands"]:
+        if entry["name"].endswith("-prepare"):
+            assert entry["no_skip"]
+    assert not command(config, "install").get("outputs")
 
 
 def test_everything_is_documented(config: dict) -> None:
@@ -84,7 +106,7 @@ def test_downloads_are_optional(config: dict) -> None:
 @pytest.mark.parametrize("workflow", list(PACKAGES))
 def test_what_a_command_reads_an_earlier_one_wrote(config: dict, workflow: str) -> None:
     """Else weasel stops on a fresh clone with 'missing dependency'."""
-    written = {f"corpus/{CORPORA.get(workflow, workflow)}/brat"}
+    written: set = set()
     for name in config["workflows"][workflow]:
         entry = command(config, name)
         for path in map(Path, entry.get("deps", [])):
@@ -102,30 +124,24 @@ def test_workflow_leaves_what_people_look_for(config: dict, workflow: str) -> No
 
 def test_options_of_our_commands_exist(config: dict) -> None:
     cli._register()
-    known = {
-        "spacy_clinical_ner": typer.main.get_command(cli.app),
-        "spacy_clinical_ner.project": typer.main.get_command(project.app),
-    }
+    group = typer.main.get_command(cli.app)
     checked = 0
     for entry in config["commands"]:
         for words in map(shlex.split, entry["script"]):
-            if words[:2] != ["python", "-m"] or words[2] not in known:
-                continue
-            subcommand = known[words[2]].commands[words[3]]
+            assert words[:3] == ["python", "-m", "spacy_clinical_ner"]
+            subcommand, words = group.commands[words[3]], words[3:]
+            if words[0] == "project":
+                subcommand, words = subcommand.commands[words[1]], words[1:]
             # Parses as the real call would, without running it.
-            subcommand.make_context(words[3], words[4:], resilient_parsing=False)
+            subcommand.make_context(words[0], words[1:], resilient_parsing=False)
             checked += 1
-    assert checked >= sum(len(chain(workflow)) - 1 for workflow in IN_ALL)
+    assert checked == len(config["commands"])
 
 
 @pytest.mark.parametrize("folder", ["/data/my corpus", "../notes", "it's here"])
-@pytest.mark.parametrize(
-    ("name", "variable"), [("cantemist", "cantemist"), ("diabetes_zh", "diabetes"), ("ccks2019", "ccks2019")]
-)
-def test_folder_given_on_the_command_line_stays_one_word(
-    name: str, variable: str, folder: str, capsys: pytest.CaptureFixture
-) -> None:
-    project_run(ROOT, f"{name}-corpus", overrides={f"vars.{variable}": folder}, dry=True)
+@pytest.mark.parametrize("name", ["cantemist", "maccrobat", "diabetes", "ccks2019", "coronary"])
+def test_folder_given_on_the_command_line_stays_one_word(name: str, folder: str, capsys: pytest.CaptureFixture) -> None:
+    project_run(ROOT, f"{name}-prepare", overrides={f"vars.{name}": folder}, dry=True)
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Running command"))
     words = shlex.split(line.partition(": ")[2])
     assert words[words.index("--given") + 1] == folder

@@ -4,7 +4,7 @@ import numpy
 import torch
 
 from spacy_clinical_ner.raw_notes.data import Batch, MaskedNotes
-from spacy_clinical_ner.raw_notes.vocabulary import train_tokenizer
+from spacy_clinical_ner.transformers.vocabulary import train_tokenizer
 from tests.raw_notes.corpora import make_notes
 
 TEXTS = make_notes(12)

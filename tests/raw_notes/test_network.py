@@ -17,14 +17,14 @@ from transformers import (
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.raw_notes.network import (
     gathers,
-    load_encoder,
-    longest_sequence,
+    load_masked_model,
     masked_logits,
     new_model,
     parameter_groups,
     save_encoder,
 )
-from spacy_clinical_ner.raw_notes.vocabulary import train_tokenizer
+from spacy_clinical_ner.transformers.loading import longest_input
+from spacy_clinical_ner.transformers.vocabulary import train_tokenizer
 from tests.raw_notes.corpora import TINIEST, make_notes
 
 COMMON = {"vocab_size": 50, "num_attention_heads": 2, "max_position_embeddings": 34}
@@ -79,10 +79,10 @@ def test_saved_encoder_is_loaded_again(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(make_notes(), 200, max_length=32)
     model = new_model(TINIEST, len(tokenizer), 32, tokenizer.pad_token_id).eval()
     save_encoder(tmp_path / "encoder", tokenizer, model, fresh=True)
-    again, loaded = load_encoder(str(tmp_path / "encoder"))
+    again, loaded = load_masked_model(str(tmp_path / "encoder"))
     assert again.get_vocab() == tokenizer.get_vocab()
     assert again.tokenize("Niña Ñandú") == tokenizer.tokenize("Niña Ñandú")
-    assert longest_sequence(again, loaded) == 32
+    assert longest_input(again, loaded) == 32
     assert loaded.config.hidden_dropout_prob == 0.1
     ids = torch.tensor([tokenizer("Lesión de mama")["input_ids"]])
     assert torch.equal(loaded.eval()(ids).logits, model(ids).logits)
@@ -90,13 +90,13 @@ def test_saved_encoder_is_loaded_again(tmp_path: Path) -> None:
 
 def test_roberta_reads_fewer_pieces_than_it_has_positions() -> None:
     tokenizer = train_tokenizer(make_notes(), 200)
-    assert longest_sequence(tokenizer, roberta()) == 32
-    assert longest_sequence(tokenizer, bert()) == 32
+    assert longest_input(tokenizer, roberta()) == 32
+    assert longest_input(tokenizer, bert()) == 32
 
 
 def test_encoder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for start, reason in ((str(tmp_path), "cannot be loaded"), ("no/such-encoder", "is no folder")):
         with pytest.raises(ClinicalNerError, match=reason) as error:
-            load_encoder(start)
+            load_masked_model(start)
         assert "\n" not in str(error.value)

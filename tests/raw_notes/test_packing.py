@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from spacy_clinical_ner.raw_notes.packing import EncodedNotes, count_sequences, encode_notes, pack
-from spacy_clinical_ner.raw_notes.vocabulary import train_tokenizer
+from spacy_clinical_ner.transformers.vocabulary import train_tokenizer
 from tests.raw_notes.corpora import make_notes
 
 CLS, SEP, PAD, UNK = 2, 3, 0, 1

@@ -15,7 +15,7 @@ from spacy_clinical_ner.raw_notes.data import MaskedNotes
 from spacy_clinical_ner.raw_notes.network import new_model
 from spacy_clinical_ner.raw_notes.settings import PretrainingSettings
 from spacy_clinical_ner.raw_notes.training import Trainer
-from spacy_clinical_ner.raw_notes.vocabulary import train_tokenizer
+from spacy_clinical_ner.transformers.vocabulary import train_tokenizer
 from tests.raw_notes.corpora import TINIEST, make_notes
 
 TEXTS = make_notes(24)

@@ -7,14 +7,13 @@ from spacy.tokens import Doc, Span
 from spacy.util import registry
 
 from spacy_clinical_ner.errors import InputError
-from spacy_clinical_ner.relations.candidate_ceiling import Ceiling, held_out_ceiling
+from spacy_clinical_ner.relations.candidate_ceiling import CandidateCeiling, held_out_ceiling
 from spacy_clinical_ner.relations.candidates import (
     CandidatePairs,
-    make_candidate_pairs,
-    make_direction,
-    make_sentence_distance,
-    make_token_distance,
-    make_type_pairs,
+    Direction,
+    SentenceDistance,
+    TokenDistance,
+    TypePairs,
 )
 from spacy_clinical_ner.relations.gold import Gold, targets
 from spacy_clinical_ner.relations.mentions import Mentions, mention_key
@@ -72,19 +71,17 @@ def test_filters_against_a_double_loop(seed):
         reach = entry.reach[i < j]
         return reach >= 0 and distance <= int(1.5 * reach) + 1
 
-    assert as_set(make_candidate_pairs(), mentions, schema) == everything
+    assert as_set(CandidatePairs(), mentions, schema) == everything
     near = {(i, j) for i, j in everything if gap(spans[i], spans[j]) <= limit}
-    assert as_set(make_candidate_pairs(make_token_distance(limit)), mentions, schema) == near
+    assert as_set(CandidatePairs(TokenDistance(limit)), mentions, schema) == near
     same = {(i, j) for i, j in everything if abs(sentence[i] - sentence[j]) <= sentences}
-    assert as_set(make_candidate_pairs(make_sentence_distance(sentences)), mentions, schema) == same
+    assert as_set(CandidatePairs(SentenceDistance(sentences)), mentions, schema) == same
     ordered = {(i, j) for i, j in everything if order == "both" or (i < j) == (order == "forward")}
-    assert as_set(make_candidate_pairs(make_direction(order)), mentions, schema) == ordered
+    assert as_set(CandidatePairs(Direction(order)), mentions, schema) == ordered
     typed = {(i, j) for i, j in everything if types_allow(i, j, 2, 0)}
-    type_pairs = make_type_pairs(min_count=2, reach=1.5, slack=1, near=0)
-    assert as_set(make_candidate_pairs(type_pairs), mentions, schema) == typed
-    combined = make_candidate_pairs(
-        make_token_distance(limit), make_sentence_distance(sentences), make_direction(order), type_pairs
-    )
+    type_pairs = TypePairs(min_count=2, reach=1.5, slack=1, near=0)
+    assert as_set(CandidatePairs(type_pairs), mentions, schema) == typed
+    combined = CandidatePairs(TokenDistance(limit), SentenceDistance(sentences), Direction(order), type_pairs)
     assert as_set(combined, mentions, schema) == near & same & ordered & typed
 
 
@@ -93,7 +90,7 @@ def test_same_start_nested_and_doubly_labelled_mentions_are_apart():
     keys = [(0, 4, "X"), (0, 1, "X"), (1, 2, "X"), (1, 2, "Y"), (0, 4, "X")]
     mentions = Mentions.of(doc, [*(Span(doc, *key) for key in keys), doc[2:2]])
     assert [mention_key(s) for s in mentions.spans] == [(0, 1, "X"), (0, 4, "X"), (1, 2, "X"), (1, 2, "Y")]
-    assert len(make_candidate_pairs(make_token_distance(0))(mentions, TypePairSchema()).head) == 4 * 3
+    assert len(CandidatePairs(TokenDistance(0))(mentions, TypePairSchema()).head) == 4 * 3
 
 
 def test_sentences_of_the_doc_go_before_sentence_like_ends():
@@ -110,32 +107,30 @@ def test_learned_schema_survives_json_and_limits_reach():
     assert schema.entries["X", "Y"].reach == (-1, 2)
     again = TypePairSchema.from_json(schema.to_json())
     assert again.entries == schema.entries
-    assert as_set(make_candidate_pairs(make_type_pairs(reach=1.0, slack=0)), mentions, again) == {(0, 1)}
-    assert as_set(make_candidate_pairs(make_type_pairs(reach=1.0, slack=6)), mentions, again) == {(0, 1), (0, 2)}
-    assert as_set(make_candidate_pairs(make_type_pairs(reach=None)), mentions, again) == {(0, 1), (0, 2)}
+    assert as_set(CandidatePairs(TypePairs(reach=1.0, slack=0)), mentions, again) == {(0, 1)}
+    assert as_set(CandidatePairs(TypePairs(reach=1.0, slack=6)), mentions, again) == {(0, 1), (0, 2)}
+    assert as_set(CandidatePairs(TypePairs(reach=None)), mentions, again) == {(0, 1), (0, 2)}
 
 
 def test_type_pairs_of_an_annotation_conf(tmp_path):
     path = tmp_path / "annotation.conf"
     path.write_text("[entities]\nX\nY\n[relations]\nR Arg1:X, Arg2:<ENTITY>\n", encoding="utf8")
-    candidates = make_candidate_pairs(make_type_pairs(str(path)))
+    candidates = CandidatePairs(TypePairs(str(path)))
     schema = TypePairSchema.declared(candidates.declared_types())
     assert set(schema.entries) == {("X", "X"), ("X", "Y")}
     doc = Doc(NLP.vocab, words=list("ab"))
     mentions = Mentions.of(doc, [Span(doc, 0, 1, "Y"), Span(doc, 1, 2, "X")])
     assert as_set(candidates, mentions, TypePairSchema.from_json(schema.to_json())) == {(1, 0)}
     with pytest.raises(InputError, match="No such file"):
-        make_candidate_pairs(make_type_pairs(str(tmp_path / "none"))).declared_types()
+        CandidatePairs(TypePairs(str(tmp_path / "none"))).declared_types()
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: make_token_distance(-1), lambda: make_sentence_distance(-1), lambda: make_direction("up")]
-)
+@pytest.mark.parametrize("make", [lambda: TokenDistance(-1), lambda: SentenceDistance(-1), lambda: Direction("up")])
 def test_bad_settings(make):
     with pytest.raises(ValueError):
         make()
     with pytest.raises(ValueError):
-        make_type_pairs(min_count=0)
+        TypePairs(min_count=0)
 
 
 def test_registered():
@@ -148,13 +143,13 @@ def test_targets_and_ceiling():
     mentions = Mentions.of(doc, [Span(doc, i, i + 1, "X") for i in (0, 1, 7)])
     keys = [mention_key(span) for span in mentions.spans]
     relations = [(keys[0], keys[1], "R"), (keys[0], keys[1], "S"), (keys[2], keys[0], "R"), (keys[0], (5, 6, "X"), "R")]
-    candidates = make_candidate_pairs(make_token_distance(2))
+    candidates = CandidatePairs(TokenDistance(2))
     pairs = candidates(mentions, TypePairSchema())
     matrix, missed = targets(mentions, pairs, relations, ["R", "S"])
     assert list(zip(pairs.head.tolist(), pairs.tail.tolist())) == [(0, 1), (1, 0)]
     assert matrix.tolist() == [[True, True], [False, False]]
     assert missed == 2
-    ceiling = Ceiling.of(candidates, TypePairSchema(), [(mentions, Gold([], relations, 1))])
+    ceiling = CandidateCeiling.of(candidates, TypePairSchema(), [(mentions, Gold([], relations, 1))])
     assert (ceiling.gold, ceiling.covered, ceiling.candidates) == (5, 2, 2)
     assert ceiling.recall == 0.4
     assert ceiling.to_json()["by_label"] == {"R": 1 / 3, "S": 1.0}
@@ -166,5 +161,5 @@ def test_held_out_ceiling_counts_what_only_one_document_shows():
         doc = Doc(NLP.vocab, words=list("ab"))
         mentions = Mentions.of(doc, [Span(doc, 0, 1, "X"), Span(doc, 1, 2, tail)])
         data.append((mentions, Gold([], [((0, 1, "X"), (1, 2, tail), "R")], 0)))
-    candidates = make_candidate_pairs(make_type_pairs())
+    candidates = CandidatePairs(TypePairs())
     assert held_out_ceiling(candidates, data).recall == pytest.approx(2 / 3)

@@ -30,23 +30,6 @@ def listening_pipeline(**settings: Any) -> Language:
     return nlp
 
 
-def test_learns_through_a_shared_tok2vec_and_replace_listeners(tmp_path):
-    nlp = listening_pipeline()
-    docs = make_docs(nlp)
-    nlp.initialize(lambda: make_examples(docs))
-    before = nlp.get_pipe("tok2vec").model.predict([docs[0]])[0].copy()
-    train(nlp, make_examples(docs), steps=50, learn_rate=0.02)
-    assert nlp.evaluate(make_examples(docs))["rel_micro_f"] == 1.0
-    assert not np.allclose(before, nlp.get_pipe("tok2vec").model.predict([docs[0]])[0])
-    others = make_docs(nlp, seed=3)
-    expected = [triples(nlp(given(doc))) for doc in others]
-    nlp.replace_listeners("tok2vec", "relation_classifier", ["model.tok2vec"])
-    nlp.remove_pipe("tok2vec")
-    assert [triples(nlp(given(doc))) for doc in others] == expected
-    nlp.to_disk(tmp_path)
-    assert [triples(doc) for doc in spacy.load(tmp_path).pipe([given(doc) for doc in others])] == expected
-
-
 def test_listens_in_a_batch_with_documents_that_teach_nothing():
     nlp = listening_pipeline()
     docs = make_docs(nlp, 3)

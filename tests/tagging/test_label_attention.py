@@ -7,8 +7,8 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 
+from spacy_clinical_ner import plotting
 from spacy_clinical_ner.errors import ClinicalNerError
-from spacy_clinical_ner.evaluation import plots
 from spacy_clinical_ner.evaluation.attention_plot import plot_label_attention
 from spacy_clinical_ner.extensions import LabelAttention
 from tests.tagging.pipelines import (
@@ -132,8 +132,10 @@ def test_another_model_has_no_attention_to_store():
 def test_plot(storing, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     saved = []
-    save = plots._save
-    monkeypatch.setattr(plots, "_save", lambda figure, path: (saved.append(figure.axes[0]), save(figure, path)))
+    save = plotting.save_figure
+    monkeypatch.setattr(
+        plotting, "save_figure", lambda figure, path: (saved.append(figure.axes[0]), save(figure, path))
+    )
     doc = storing("coste $5 y $6 con carcinoma ductal y tos \n leve")
     weights = doc._.label_attention.weights
     plot_label_attention(doc, tmp_path / "a.png", 1, len(doc))

@@ -1,6 +1,5 @@
 """`crf_ner` as one component among others: listeners, freezing, selecting pipes, annotating components."""
 
-import numpy as np
 import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -28,29 +27,6 @@ def listening_pipeline() -> Language:
     nlp.add_pipe("tok2vec", config={"model": TOK2VEC})
     nlp.add_pipe("crf_ner", config={"model": model_config(tok2vec=LISTENER)})
     return nlp
-
-
-def test_learns_through_a_shared_tok2vec():
-    nlp = listening_pipeline()
-    examples = make_examples(nlp, make_docs(nlp))
-    nlp.initialize(lambda: examples)
-    before = nlp.get_pipe("tok2vec").model.predict([examples[0].reference])[0].copy()
-    train(nlp, examples, steps=80)
-    assert nlp.evaluate(examples)["ents_f"] == 1.0
-    after = nlp.get_pipe("tok2vec").model.predict([examples[0].reference])[0]
-    assert not np.allclose(before, after), "the gradient must reach the shared tok2vec"
-
-
-def test_replace_listeners(tmp_path):
-    nlp = listening_pipeline()
-    train(nlp, make_examples(nlp, make_docs(nlp)), steps=30)
-    docs = make_docs(nlp, seed=3)
-    expected = [ents(nlp(doc.text)) for doc in docs]
-    nlp.replace_listeners("tok2vec", "crf_ner", ["model.tok2vec"])
-    nlp.remove_pipe("tok2vec")
-    assert [ents(nlp(doc.text)) for doc in docs] == expected
-    nlp.to_disk(tmp_path)
-    assert [ents(doc) for doc in spacy.load(tmp_path).pipe(doc.text for doc in docs)] == expected
 
 
 def test_select_pipes_and_sourcing():

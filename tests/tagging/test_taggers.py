@@ -1,16 +1,11 @@
 """What every tagger must do, whatever its network and decoder; `test_crf_ner.py` has what is special to the CRF."""
 
-import pickle
-
 import numpy as np
 import pytest
-import spacy
-from spacy.tokens import Doc, DocBin, Span
-from spacy.util import fix_random_seed, load_model_from_config
+from spacy.tokens import Doc
 from thinc.api import Adam
 
 from spacy_clinical_ner.tagging.calibration import CalibrationSet
-from spacy_clinical_ner.tokenization import blank_pipeline
 from tests.tagging.pipelines import (
     TAGGERS,
     crf_pipeline,
@@ -20,7 +15,6 @@ from tests.tagging.pipelines import (
     spans,
     train,
 )
-from tests.tagging.test_listeners import LISTENER, TOK2VEC
 
 TEXT = "paciente con carcinoma ductal y dolor por metástasis y tos . \n sin fiebre"
 
@@ -47,12 +41,6 @@ def case(request):
     return Case(request.param)
 
 
-def test_learns_ten_documents_by_heart(case):
-    scores = case.trained.evaluate(case.examples)
-    assert scores["ents_f"] == 1.0
-    assert set(scores["ents_per_type"]) == {"TUMOUR", "SITE"}
-
-
 def test_learns_the_other_scheme(case):
     nlp = case.pipeline(scheme="BIO")
     examples = make_examples(nlp, make_docs(nlp))
@@ -70,105 +58,10 @@ def test_learns_overlapping_mentions_by_heart(case):
     assert all(0 < span._.confidence <= 1 for doc in predicted for span in doc.spans["sc"])
 
 
-@pytest.mark.parametrize("how", ["disk", "bytes", "pickle", "config"])
-def test_round_trip_gives_equal_predictions(case, how, tmp_path):
-    nlp = case.trained
-    if how == "disk":
-        nlp.to_disk(tmp_path)
-        other = spacy.load(tmp_path)
-    elif how == "bytes":
-        other = spacy.blank("es").from_config(nlp.config).from_bytes(nlp.to_bytes())
-    elif how == "pickle":
-        other = pickle.loads(pickle.dumps(nlp))
-    else:
-        config = nlp.config.from_str(nlp.config.to_str())
-        other = load_model_from_config(config, auto_fill=False, validate=True).from_bytes(nlp.to_bytes())
-    assert other.get_pipe(case.factory).labels == case.pipe.labels
-    for doc in make_docs(nlp, seed=5):
-        one, two = nlp(doc.text), other(doc.text)
-        assert ents(one) == ents(two)
-        assert [s._.confidence for s in one.ents] == [s._.confidence for s in two.ents]
-
-
-@pytest.mark.parametrize("text", ["", "a", " ", "\n\n\t ", "\u2028", "😀"])
-def test_survives_tiny_notes(case, text):
-    nlp = case.trained
-    assert nlp(text).text == text
-    alone = [ents(nlp(t)) for t in (text, TEXT, text)]
-    assert [ents(doc) for doc in nlp.pipe([text, TEXT, text])] == alone
-
-
-def test_training_survives_tiny_notes(case):
-    nlp = case.pipeline()
-    docs = make_docs(nlp, 3)
-    for text in ("", "a", " \n"):
-        doc = nlp.make_doc(text)
-        doc.set_ents([])
-        docs.append(doc)
-    assert train(nlp, make_examples(nlp, docs), steps=2)[case.factory] > 0
-
-
 def test_result_does_not_depend_on_the_batch(case):
     docs = [case.trained.make_doc(doc.text) for doc in make_docs(case.trained, 7, seed=9)]
     for doc, emissions in zip(docs, case.pipe.model.predict(docs)):
         np.testing.assert_allclose(case.pipe.model.predict([doc])[0], emissions, atol=1e-4)
-
-
-def test_same_seed_same_weights(case):
-    runs = []
-    for _ in range(2):
-        nlp = case.pipeline(seed=3, dropout=0.3)
-        train(nlp, make_examples(nlp, make_docs(nlp)), steps=3)
-        runs.append(nlp.get_pipe(case.factory).model.predict([nlp.make_doc(TEXT)])[0])
-    assert np.array_equal(*runs)
-
-
-def test_confidence_is_a_probability_and_survives_a_docbin(case):
-    doc = case.trained(TEXT)
-    assert doc.ents
-    assert all(0 < span._.confidence <= 1 for span in doc.ents)
-    copy = next(DocBin(store_user_data=True, docs=[doc]).get_docs(case.trained.vocab))
-    assert [s._.confidence for s in copy.ents] == [s._.confidence for s in doc.ents]
-
-
-def test_n_process(case):
-    texts = [doc.text for doc in make_docs(case.trained, 6, seed=4)]
-    one = [ents(d) for d in case.trained.pipe(texts)]
-    two = list(case.trained.pipe(texts, n_process=2, batch_size=2))
-    assert one == [ents(d) for d in two]
-    assert all(0 < s._.confidence <= 1 for d in two for s in d.ents)
-
-
-def test_label_added_too_late_says_what_to_do(case):
-    assert case.pipe.add_label("SITE") == 0
-    with pytest.raises(ValueError, match=r"NEW.*Initialize the pipeline again"):
-        case.pipe.add_label("NEW")
-    doc = case.trained.make_doc("dolor")
-    doc.set_ents([Span(doc, 0, 1, label="NEW")])
-    with pytest.raises(ValueError, match=r"NEW.*Initialize the pipeline again"):
-        case.trained.update(make_examples(case.trained, [doc]))
-
-
-def test_replace_listeners(case, tmp_path):
-    fix_random_seed(0)
-    nlp = blank_pipeline("es")
-    nlp.add_pipe("tok2vec", config={"model": TOK2VEC})
-    nlp.add_pipe(case.factory, config={"model": case.config(tok2vec=LISTENER)})
-    examples = make_examples(nlp, make_docs(nlp))
-    nlp.initialize(lambda: examples)
-    before = nlp.get_pipe("tok2vec").model.predict([examples[0].reference])[0].copy()
-    train(nlp, examples, steps=30)
-    after = nlp.get_pipe("tok2vec").model.predict([examples[0].reference])[0]
-    assert not np.allclose(before, after), "the gradient must reach the shared tok2vec"
-    docs = make_docs(nlp, seed=3)
-    expected = [ents(nlp(doc.text)) for doc in docs]
-    assert any(expected)
-    listener = "model.*.one.tok2vec" if "*" in case.config() else "model.tok2vec"
-    nlp.replace_listeners("tok2vec", case.factory, [listener])
-    nlp.remove_pipe("tok2vec")
-    assert [ents(nlp(doc.text)) for doc in docs] == expected
-    nlp.to_disk(tmp_path)
-    assert [ents(doc) for doc in spacy.load(tmp_path).pipe(doc.text for doc in docs)] == expected
 
 
 def test_recall_bias_and_threshold(case):
@@ -216,3 +109,13 @@ def test_averages_reach_the_torch_weights(case):
     with nlp.use_params(optimizer.averages):
         assert not np.allclose(model.predict(docs)[0], plain[0])
     assert np.array_equal(model.predict(docs)[0], plain[0])
+
+
+def test_confidence_stays_a_probability_where_scores_are_too_large_to_add_exactly(case):
+    """Sums of such scores have a rounding error of more than nothing, even in float64."""
+    rng = np.random.default_rng(0)
+    width = case.pipe.model.predict([case.trained.make_doc(TEXT)])[0].shape[1]
+    emissions = [1e9 * rng.standard_normal((length, width)).astype("float32") for length in (1, 40, 200)]
+    found = [mention.confidence for mentions in case.pipe.decode(emissions) for mention in mentions]
+    assert len(found) > 30
+    assert all(0.0 <= value <= 1.0 for value in found)

@@ -171,6 +171,17 @@ def test_learning_rate_scale_of_a_parameter(name: str) -> None:
     np.testing.assert_allclose(moved[1], moved[0] / 2, rtol=1e-6)
 
 
+def test_momentum_may_start_at_nothing() -> None:
+    """By hand, with gradients of 1 and a mean square that holds still: steps of 1, then 1.5, then 1.75."""
+    optimizer = make("RMSprop", learn_rate=1.0, alpha=0.0, eps=0.0, momentum=[0.0, 0.5, 0.5])
+    weights, history = np.zeros(2, dtype="float32"), []
+    for _ in range(3):
+        weights, _ = optimizer((1, "W"), weights, np.ones(2, dtype="float32"))
+        history.append(float(weights[0]))
+        optimizer.step_schedules()
+    np.testing.assert_allclose(history, [-1.0, -2.5, -4.25], rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_are_clipped_to_their_norm(name: str) -> None:
     """Of two gradients in one direction, both above the bound, the same step follows."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import random
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from thinc.api import Optimizer
 from spacy_clinical_ner.bridge import memory, precision
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.transformers import encoding, shim
-from spacy_clinical_ner.transformers.encoding import FramedWindow, WindowEncoder, group_by_length, is_out_of_memory
+from spacy_clinical_ner.transformers.encoding import FramedWindow, WindowEncoder, is_out_of_memory
 from spacy_clinical_ner.transformers.transformer_architectures import encoder_shim
 from tests.transformers.encoders import make_encoder, trained_tokenizer, trf_pipeline
 
@@ -211,21 +210,6 @@ def test_a_single_window_without_memory_and_other_errors_are_raised(module, wind
         WindowEncoder(module, 0, 10_000).predict(bad, WIDTH)
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_out_of_memory(ValueError("out of memory"))
-
-
-def test_groups_are_sorted_and_bounded():
-    rng = random.Random(0)
-    for _ in range(100):
-        lengths = [rng.randint(1, 130) for _ in range(rng.randint(0, 60))]
-        limit = rng.choice([1, 64, 300, 10_000])
-        groups = group_by_length(lengths, limit)
-        assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
-        for group in groups:
-            members = [lengths[i] for i in group]
-            assert len(group) == 1 or max(members) * len(group) <= limit
-            assert max(members) <= 1.25 * min(members)
-        longest = [max(lengths[i] for i in group) for group in groups]
-        assert longest == sorted(longest, reverse=True)
 
 
 def test_mixed_precision_is_for_training_where_the_device_has_it(module, windows, monkeypatch):

@@ -9,8 +9,9 @@ import pytest
 import spacy
 import torch
 
-from spacy_clinical_ner.transformers.piece_windows import WordPieceWindows, create_word_piece_windows, special_pieces
+from spacy_clinical_ner.transformers.piece_windows import WordPieceWindows
 from spacy_clinical_ner.transformers.pieces import NotePieces, collapse, split_notes
+from spacy_clinical_ner.transformers.special_pieces import special_pieces
 from tests.transformers.encoders import base64_text, train_tokenizer, trained_tokenizer, trf_pipeline
 
 
@@ -71,9 +72,9 @@ def test_a_note_without_pieces_has_one_window():
 def test_settings_are_checked():
     for window, overlap in [(8, 8), (4, 9), (8, -1)]:
         with pytest.raises(ValueError, match="longer than the overlap"):
-            create_word_piece_windows(window, overlap)
+            WordPieceWindows(window, overlap)
     with pytest.raises(ValueError, match=r"spacy-clinical-ner\.TransformerModel\.v1"):
-        create_word_piece_windows()([])
+        WordPieceWindows()([])
     with pytest.raises(ValueError, match="cannot overlap"):
         WordPieceWindows(8, 6).plan([note_of([1])], 6)
 

@@ -15,7 +15,7 @@ def annotated(note: NoteErrors, number: int) -> Dict[str, Any]:
      "errors": [{"id", "kind", "label", "is_gold", "text", "start"}], "relations": [...]}
     starts: marks drawn before the piece: (side, label) of the mentions that begin there.
     """
-    errors = [
+    errors: List[Dict[str, Any]] = [
         {
             "id": f"n{number}e{index}",
             "kind": error.kind,

@@ -6,6 +6,8 @@ import io
 import re
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
+from spacy_clinical_ner.plotting import optional_module
+
 # Colours that stand for variables of the style sheet until the SVG is in the page.
 _INK, _GRID = "#010203", "#040506"
 _LINES = ("#070809", "#0a0b0c", "#0d0e0f", "#101112")
@@ -31,14 +33,10 @@ def line_chart(
     y_range: Optional[Tuple[float, float]] = None,
 ) -> str:
     """An SVG element; lines differ in colour and in dash. diagonal: draw where x equals y."""
-    import matplotlib
-
-    matplotlib.use("Agg", force=False)
-    from matplotlib.figure import Figure
-
+    matplotlib = optional_module("matplotlib")
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": "spacy-clinical-ner", "font.family": "sans-serif"}
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(5.6, 3.2))
+        figure = optional_module("matplotlib.figure").Figure(figsize=(5.6, 3.2))
         axes = figure.add_subplot()
         if diagonal:
             axes.plot([0, 1], [0, 1], color=_GRID, linewidth=1.5)

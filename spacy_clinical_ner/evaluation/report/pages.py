@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping
 
 import srsly
 
@@ -123,10 +123,7 @@ def _charts(figures: Mapping[str, Any]) -> Dict[str, str]:
     with_confidence = [system for system in figures["systems"] if system["confidence"]]
     if with_confidence:
         charts["reliability"] = line_chart(
-            [
-                Series(system["name"], *_bins(system["confidence"]["reliability"]), marker="o")
-                for system in with_confidence
-            ],
+            [_reliability(system) for system in with_confidence],
             "confidence",
             "share of right mentions",
             diagonal=True,
@@ -150,10 +147,7 @@ def _charts(figures: Mapping[str, Any]) -> Dict[str, str]:
     return charts
 
 
-def _bins(reliability: Mapping[str, Sequence[Any]]) -> List[List[float]]:
-    filled = [
-        (confidence, accuracy)
-        for confidence, accuracy in zip(reliability["confidence"], reliability["accuracy"])
-        if confidence is not None
-    ]
-    return [[pair[0] for pair in filled], [pair[1] for pair in filled]]
+def _reliability(system: Mapping[str, Any]) -> Series:
+    bins = system["confidence"]["reliability"]
+    filled = [pair for pair in zip(bins["confidence"], bins["accuracy"]) if pair[0] is not None]
+    return Series(system["name"], [pair[0] for pair in filled], [pair[1] for pair in filled], "o")

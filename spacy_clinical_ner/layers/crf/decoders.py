@@ -22,7 +22,9 @@ class Decoder(Protocol):
     """
 
     num_tags: int
-    crf: Optional[LinearChainCRF]
+
+    @property
+    def crf(self) -> Optional[LinearChainCRF]: ...
 
     def loss(self, scores: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
         """Sum of the negative log-likelihoods of the gold tags, in nats, over all sequences."""
@@ -46,24 +48,19 @@ class CrfDecoder:
     """
 
     def __init__(self, crf: LinearChainCRF) -> None:
-        self.crf: Optional[LinearChainCRF] = crf
+        self.crf = crf
         self.num_tags = crf.num_tags
 
     def loss(self, scores: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        return -self._chain(scores, tags, mask=mask, reduction="sum")
+        return -self.crf(scores, tags, mask=mask, reduction="sum")
 
     def best(self, scores: Tensor, mask: Tensor) -> Tensor:
-        return self._chain.decode_tensor(scores, mask)[0]
+        return self.crf.decode_tensor(scores, mask)[0]
 
     def span_log_probability(
         self, scores: Tensor, mask: Tensor, paths: Tensor, spans: Tensor, temperature: float = 1.0
     ) -> Tensor:
-        return self._chain.span_log_probability(scores, mask, spans, temperature=temperature)
-
-    @property
-    def _chain(self) -> LinearChainCRF:
-        assert self.crf is not None
-        return self.crf
+        return self.crf.span_log_probability(scores, mask, spans, temperature=temperature)
 
 
 class SoftmaxDecoder:
@@ -75,7 +72,7 @@ class SoftmaxDecoder:
     neighbours have no part in it.
     """
 
-    crf: Optional[LinearChainCRF] = None
+    crf = None
 
     def __init__(self, num_tags: int) -> None:
         self.num_tags = num_tags

@@ -6,12 +6,14 @@ information for structured predictor"), where both factor into tags and pairs of
 
 from __future__ import annotations
 
+from typing import Sequence
+
 import torch
 from torch import Tensor
 
 from spacy_clinical_ner.layers.crf import LinearChainCRF
-from spacy_clinical_ner.layers.crf.likelihood import LogLikelihood
-from spacy_clinical_ner.layers.crf.messages import compute_messages
+from spacy_clinical_ner.layers.crf.likelihood import log_likelihood
+from spacy_clinical_ner.layers.crf.messages import compute_messages, edge_counts
 
 
 def crf_divergence(
@@ -32,40 +34,26 @@ def crf_divergence(
     """
     if student.num_tags != teacher.num_tags:
         raise ValueError(f"the student has {student.num_tags} tags, the teacher {teacher.num_tags}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
     with torch.no_grad():
         # In float64: the entropy is a small difference of sums as large as the note is long.
-        target = teacher._scores(teacher_emissions, mask).to(torch.float64).tempered(temperature)
+        target = teacher.scores(teacher_emissions, mask).to(torch.float64).tempered(temperature)
         messages = compute_messages(target)
         at, pairs = messages.expectations(target, torch.ones_like(target.emissions[0, :, 0]))
-        last = at[target.lengths - 1, torch.arange(at.shape[1], device=at.device)]
-        counts = (at, at[0].sum(0), last.sum(0), pairs)
-        scores = (target.emissions, target.start, target.end, target.transitions)
-        self_score = _expected(counts, scores, target.mask)
-        negative_entropy = self_score - messages.log_partition.sum()
+        counts = (at, *edge_counts(at, target.lengths), pairs)
+        negative_entropy = _expected(counts, target[:4]) - messages.log_partition.sum()
     emissions = student_emissions.transpose(0, 1).masked_fill(~mask.t().unsqueeze(2), 0.0)
     parameters = (student.start_transitions, student.end_transitions, student.transitions)
     own = tuple(x.double() / temperature for x in (emissions, *parameters))
     # The log-partition is what is left of the likelihood of any legal tagging: of tag 0 all along.
     tags = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
-    likelihood = _tempered_likelihood(student, student_emissions, tags, mask, temperature)
+    scores = student.scores(student_emissions, mask, tags).to(torch.float64).tempered(temperature)
+    likelihood = log_likelihood(scores, tags.t()).sum()
     lengths = mask.sum(1)
     path = own[0][..., 0].sum() + len(lengths) * (own[1][0] + own[2][0]) + (lengths - 1).sum() * own[3][0, 0]
-    return negative_entropy - (_expected(counts, own, target.mask) - path + likelihood)
+    return negative_entropy - (_expected(counts, own) - path + likelihood)
 
 
-def _expected(counts: tuple, scores: tuple, mask: Tensor) -> Tensor:
+def _expected(counts: Sequence[Tensor], scores: Sequence[Tensor]) -> Tensor:
     """Expected score of a tagging: what is never expected counts nothing, whatever its score."""
-    total = torch.zeros((), dtype=torch.float64, device=mask.device)
-    for count, score in zip(counts, scores):
-        total = total + (count * score.double().masked_fill(count == 0, 0.0)).sum()
-    return total
-
-
-def _tempered_likelihood(
-    crf: LinearChainCRF, emissions: Tensor, tags: Tensor, mask: Tensor, temperature: float
-) -> Tensor:
-    scores = crf._scores(emissions, mask, tags).to(torch.float64).tempered(temperature)
-    needed = torch.is_grad_enabled() and any(x.requires_grad for x in scores[:4])
-    return LogLikelihood.apply(needed, *scores, tags.t()).sum()
+    terms = [(count * score.double().masked_fill(count == 0, 0.0)).sum() for count, score in zip(counts, scores)]
+    return torch.stack(terms).sum()

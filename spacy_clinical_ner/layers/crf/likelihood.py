@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spacy_clinical_ner.layers.crf.messages import Scores, compute_messages
+from spacy_clinical_ner.layers.crf.messages import Scores, compute_messages, edge_counts
+
+
+def log_likelihood(scores: Scores, tags: Tensor) -> Tensor:
+    """Log-likelihood (sequences,), in nats, of tags (length, sequences) long; differentiable once in all scores."""
+    needed = torch.is_grad_enabled() and any(x.requires_grad for x in scores[:4])
+    return LogLikelihood.apply(needed, *scores, tags)
 
 
 class LogLikelihood(torch.autograd.Function):
@@ -50,8 +56,7 @@ class LogLikelihood(torch.autograd.Function):
             at.scatter_add_(2, tags.unsqueeze(2), gold.unsqueeze(2).to(at.dtype))
             place = tags[:-1] * len(pairs) + tags[1:]
             pairs.view(-1).scatter_add_(0, place.reshape(-1), gold[1:].reshape(-1).to(pairs.dtype))
-            last = at[scores.lengths - 1, torch.arange(at.shape[1], device=at.device)]
-            gradients = [g.to(x.dtype) for g, x in zip((at, at[0].sum(0), last.sum(0), pairs), scores)]
+            gradients = [g.to(x.dtype) for g, x in zip((at, *edge_counts(at, scores.lengths), pairs), scores)]
         if torch.is_grad_enabled():  # create_graph=True
             gradients = [_Once.apply(g, weight, *scores[:4]) for g in gradients]
         return (None, *gradients, None, None, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor
@@ -31,13 +31,21 @@ class Scores(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> Scores:
         """The same in another floating dtype."""
-        emissions, start, end, transitions = (x.to(dtype) for x in self[:4])
-        return Scores(emissions, start, end, transitions, self.mask, self.lengths)
+        return self._changed(lambda scores: scores.to(dtype))
 
     def tempered(self, temperature: float) -> Scores:
-        """All scores divided by one temperature."""
-        emissions, start, end, transitions = (x / temperature for x in self[:4])
-        return Scores(emissions, start, end, transitions, self.mask, self.lengths)
+        """All scores divided by one temperature (Guo et al. 2017). Raises ValueError if that is not above 0."""
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        return self._changed(lambda scores: scores / temperature)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Scores:
+        return self._replace(
+            emissions=change(self.emissions),
+            start=change(self.start),
+            end=change(self.end),
+            transitions=change(self.transitions),
+        )
 
     def path_score(self, tags: Tensor) -> Tensor:
         """Unnormalised log-weight (sequences,) of one tagging, (length, sequences) long, summed in float64."""
@@ -221,6 +229,11 @@ def compute_messages(scores: Scores, directions: int = 2) -> Messages:
         if found is not None:
             return found
     return LogMessages.compute(scores)
+
+
+def edge_counts(at: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Counts (tags,) of the first and of the last tags of the sequences, from counts (length, sequences, tags)."""
+    return at[0].sum(0), at[lengths - 1, torch.arange(at.shape[1], device=at.device)].sum(0)
 
 
 def _smallest(arrived: Tensor, scores: Scores) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torchcrf
 from torch import Tensor
 
-from spacy_clinical_ner.layers.crf.likelihood import LogLikelihood
+from spacy_clinical_ner.layers.crf.likelihood import log_likelihood
 from spacy_clinical_ner.layers.crf.messages import Scores, compute_messages
 from spacy_clinical_ner.layers.crf.paths import best_paths, n_best_paths
 from spacy_clinical_ner.layers.crf.spans import span_log_probability
@@ -48,10 +48,9 @@ class LinearChainCRF(torchcrf.CRF):
         """
         if reduction not in ("none", "sum", "mean", "token_mean"):
             raise ValueError(f"invalid reduction: {reduction}")
-        scores = self._scores(emissions, mask, tags)
+        scores = self.scores(emissions, mask, tags)
         gold = self._layout(tags).masked_fill(~scores.mask, 0)  # whatever number the padding has
-        needed = torch.is_grad_enabled() and any(x.requires_grad for x in scores[:4])
-        value = LogLikelihood.apply(needed, *scores, gold)
+        value = log_likelihood(scores, gold)
         if self.allowed_start is not None and torch.isneginf(value).any():
             raise ValueError("the gold tags break the constraints: no such sequence is possible")
         if reduction == "none":
@@ -65,14 +64,14 @@ class LinearChainCRF(torchcrf.CRF):
     @torch.no_grad()
     def decode(self, emissions: Tensor, mask: Optional[Tensor] = None) -> list[list[int]]:
         """The best tags of each sequence, without padding."""
-        scores = self._scores(emissions, mask)
+        scores = self.scores(emissions, mask)
         paths = best_paths(scores).t().tolist()
         return [path[:length] for path, length in zip(paths, scores.lengths.tolist())]
 
     @torch.no_grad()
     def decode_tensor(self, emissions: Tensor, mask: Optional[Tensor] = None) -> tuple[Tensor, Tensor]:
         """The best tags (sequences, length) long, -1 at padding, and their scores (sequences,), not normalised."""
-        scores = self._scores(emissions, mask)
+        scores = self.scores(emissions, mask)
         paths = best_paths(scores)
         value = scores.path_score(paths.clamp(min=0)).to(scores.emissions.dtype)
         return self._layout(paths), value
@@ -84,7 +83,7 @@ class LinearChainCRF(torchcrf.CRF):
         """For each sequence up to n pairs (tags, log-probability), best first; fewer where fewer are possible."""
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}")
-        scores = self._scores(emissions, mask)
+        scores = self.scores(emissions, mask)
         paths, values = n_best_paths(scores, n)
         logs = values - compute_messages(scores).log_partition.unsqueeze(1)
         rows = zip(paths.permute(1, 2, 0).tolist(), logs.tolist(), scores.lengths.tolist())
@@ -96,7 +95,7 @@ class LinearChainCRF(torchcrf.CRF):
     @torch.no_grad()
     def marginals(self, emissions: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         """Posterior probability of each tag at each position, in the layout of `emissions`; 0 at padding."""
-        scores = self._scores(emissions, mask)
+        scores = self.scores(emissions, mask)
         at, _ = compute_messages(scores).expectations(scores, torch.ones_like(scores.emissions[0, :, 0]))
         return self._layout(at.to(scores.emissions.dtype))
 
@@ -112,9 +111,9 @@ class LinearChainCRF(torchcrf.CRF):
         """
         if self.scheme is None:
             raise ValueError("span_log_probability needs a CRF made with the constraints of a tag scheme")
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, got {temperature}")
-        scores = self._scores(emissions, mask)
+        scores = self.scores(emissions, mask)
+        # In float64, so that what a note is batched with shows in no digit.
+        exact = scores.to(torch.float64).tempered(temperature)
         if not len(spans):
             return scores.emissions.new_zeros(0)
         sequence, start, end, label = spans.unbind(1)
@@ -123,15 +122,13 @@ class LinearChainCRF(torchcrf.CRF):
         inside &= (label >= 0) & (self.scheme.num_tags(1) + label * len(self.scheme.prefixes) <= self.num_tags)
         if not inside.all():
             raise ValueError(f"span {spans[~inside][0].tolist()} does not fit its sequence or the labels")
-        # In float64, so that what a note is batched with shows in no digit.
-        exact = scores.to(torch.float64).tempered(temperature)
         return span_log_probability(exact, compute_messages(exact), spans, self.scheme).to(scores.emissions.dtype)
 
     def _layout(self, x: Tensor) -> Tensor:
         return x.transpose(0, 1) if self.batch_first else x
 
-    def _scores(self, emissions: Tensor, mask: Optional[Tensor], tags: Optional[Tensor] = None) -> Scores:
-        """Check the arguments as pytorch-crf does, and bring them to the form that the algorithms take."""
+    def scores(self, emissions: Tensor, mask: Optional[Tensor], tags: Optional[Tensor] = None) -> Scores:
+        """The arguments, checked as pytorch-crf does, in the form that the algorithms take; forbidden = -inf."""
         if emissions.dim() == 3 and emissions.shape[1 if self.batch_first else 0] == 0:
             raise ValueError("emissions must have at least one position")
         self._validate(emissions, tags=tags, mask=mask)

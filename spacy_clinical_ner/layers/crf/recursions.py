@@ -1,8 +1,7 @@
 """The two recursions of a linear-chain CRF, sum-product and max-plus, each run step by step or in parallel blocks.
 
 A step is a handful of operations on a small array, so what it costs is mostly the calling. On a CPU the steps are
-therefore NumPy calls on the memory of the tensors, which cost a third of the same torch calls; elsewhere they are
-torch calls of the same names.
+therefore NumPy calls on the memory of the tensors; elsewhere they are torch calls (`Backend`).
 
 Long sequences with few tags are cut into blocks. What a block does to any message is a (tags, tags) matrix; the
 matrices of all blocks are computed side by side, chained from block to block, and the messages inside all blocks are
@@ -13,33 +12,16 @@ then filled in side by side: about 3 sqrt(length) steps in place of `length` (SÃ
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
-from types import ModuleType
-from typing import Any, Optional
+from typing import Optional
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from spacy_clinical_ner.layers.crf.backend import Backend
 
 # Steps between two rescalings of a sum-product message, and between two recentrings of a max-plus message.
 _RESCALE = 4
 _RECENTRE = 8
-# From this many numbers on, torch adds broadcast arrays faster than NumPy does, calling included; up to this many it
-# does so on one thread.
-_LARGE = 8192
-_SERIAL = 32767
-
-
-def _native(*tensors: Tensor) -> tuple[ModuleType, list[Any]]:
-    """The library whose calls are cheapest for these tensors, and their memory as its arrays."""
-    if tensors[0].device.type == "cpu":
-        return np, [x.detach().numpy() for x in tensors]
-    return torch, list(tensors)
-
-
-def _quiet() -> AbstractContextManager:
-    """Overflow and 0/0 are looked for in the results, where they are cheaper to find."""
-    return np.errstate(all="ignore")
 
 
 def block_length(length: int, rows: int, tags: int) -> int:
@@ -93,12 +75,13 @@ def sum_product(
     entries = entry.new_empty((directions, blocks, rows, 1, tags), dtype=torch.float64)
     totals = entry.new_ones((directions, blocks, rows, 1, 1), dtype=torch.float64)
     entries[:, 0] = entry.unsqueeze(2)
-    xp, (e, z, p) = _native(*(x.transpose(0, 1) for x in (entries, totals, product)))
-    with _quiet() if xp is np else nullcontext():
+    ops = Backend.of(entry)
+    e, z, p = ops.arrays(*(x.transpose(0, 1) for x in (entries, totals, product)))
+    with ops.quiet():
         for block in range(1, blocks):
-            arrived = xp.matmul(e[block - 1], p[block - 1])
+            arrived = ops.matmul(e[block - 1], p[block - 1])
             z[block] = arrived.sum(axis=-1, keepdims=True)
-            xp.divide(arrived, z[block], out=e[block])
+            ops.divide(arrived, z[block], out=e[block])
     scales = totals.log_()
     scales[:, 1:] += peak[:, :-1]
     scales = scales.cumsum(1)
@@ -129,11 +112,12 @@ def _steps(entry: Tensor, matrix: Tensor, weight: Tensor, keep: bool) -> tuple[T
     ones = entry.new_ones((directions, tags, 1))  # for short rows a product with it is the quickest sum
     # The same memory with time first and without the axis of copies, for the matrix products.
     flat = [x.flatten(-3, -2).transpose(0, 1) for x in (messages, totals)]
-    xp, (m, w, z, s, one, step, flat_m, flat_z, flat_s) = _native(
+    ops = Backend.of(entry)
+    m, w, z, s, one, step, flat_m, flat_z, flat_s = ops.arrays(
         *(x.transpose(0, 1) for x in (messages, weight, totals)), state, ones, matrix, *flat, state.flatten(1, 2)
     )
-    multiply, divide, matmul = xp.multiply, xp.divide, xp.matmul
-    with _quiet() if xp is np else nullcontext():
+    multiply, divide, matmul = ops.multiply, ops.divide, ops.matmul
+    with ops.quiet():
         for t in range(length):
             multiply(m[t % slots], w[t], out=s)
             if t % _RESCALE == 0:
@@ -169,11 +153,11 @@ def max_plus(entry: Tensor, transitions: Tensor, emissions: Tensor, size: Option
     onward = (product.unsqueeze(4) + transitions).amax(3)  # through a block and into the next
     entries = entry.new_empty((blocks, rows, tags))
     entries[0] = entry
-    xp, (x, through) = _native(entries, onward)
-    largest: Any = np.maximum.reduce if xp is np else torch.amax
+    ops = Backend.of(entry)
+    x, through = ops.arrays(entries, onward)
     for block in range(1, blocks):
-        arrived = largest(x[block - 1][:, :, None] + through[block - 1], axis=1)
-        x[block] = arrived - largest(arrived, axis=1, keepdims=True)
+        arrived = ops.max(x[block - 1][:, :, None] + through[block - 1], axis=1)
+        x[block] = arrived - ops.max(arrived, axis=1, keepdims=True)
     first = entries.view(1, -1, 1, tags) + inside[:1]
     best = _max_steps(first, transitions, inside, keep=True, recentre=True)
     return _from_blocks(best.squeeze(2), rows, length).to(dtype)
@@ -189,22 +173,16 @@ def _max_steps(first: Tensor, transitions: Tensor, emissions: Tensor, keep: bool
     # Laid out [from, row, to], so that the maximum is taken over whole slabs.
     candidates = first.new_empty((tags, rows * copies, tags))
     column, step = state.view(-1, tags).t().unsqueeze(2), transitions.unsqueeze(1).contiguous()
-    xp, (b, e, s, c, flat_s) = _native(best, emissions, state, candidates, state.view(-1, tags))
-    largest: Any = np.maximum.reduce if xp is np else torch.amax
-    add: Any = xp.add
-    parts: list[Any] = [_native(column, step, candidates)[1]]
-    if xp is np and candidates.numel() > _LARGE:
-        # In parts too small for torch to spread over threads, whose meeting would cost more than the sum.
-        size = max(1, _SERIAL // (rows * copies * tags))
-        add, parts = torch.add, list(zip(column.split(size), step.split(size), candidates.split(size)))
-    with _quiet() if xp is np else nullcontext():
+    ops = Backend.of(first)
+    b, e, s, c, flat_s = ops.arrays(best, emissions, state, candidates, state.view(-1, tags))
+    add = ops.adder(column, step, out=candidates)
+    with ops.quiet():
         for t in range(1, length):
-            for part, onward, out in parts:
-                add(part, onward, out=out)
-            largest(c, axis=0, out=flat_s)
+            add()
+            ops.max(c, axis=0, out=flat_s)
             s += e[t]
             if recentre and t % _RECENTRE == 0:
-                s -= s.max(-1)[..., None] if xp is np else s.amax(-1, keepdim=True)
+                s -= ops.max(s, axis=-1, keepdims=True)
             b[t % slots] = s
     return best
 
@@ -236,7 +214,7 @@ def trace_back(best: Tensor, end: Tensor, transitions: Tensor, lengths: Tensor, 
     # By which tag the block before is left, for each tag that a block may be left by.
     before = (best[size - 1 : -1 : size].unsqueeze(2) + onto[paths[0, 1:]]).argmax(3)
     leave = torch.zeros((blocks, rows), dtype=torch.long, device=best.device)
-    _, (chosen, b, row) = _native(leave, before, torch.arange(rows, device=best.device))
+    chosen, b, row = Backend.of(best).arrays(leave, before, torch.arange(rows, device=best.device))
     for block in range(blocks - 1, 0, -1):
         chosen[block - 1] = b[block - 1][row, chosen[block]]
     taken = paths.gather(3, leave.expand(size, -1, -1).unsqueeze(3)).squeeze(3)
@@ -254,14 +232,12 @@ def _trace_steps(best: Tensor, end: Tensor, onto: Tensor, stops: dict[int, list[
     paths = torch.empty((length, rows, leave.shape[1]), dtype=torch.long, device=best.device)
     onward = best.new_empty((rows, leave.shape[1], tags))
     onward.copy_(leave)
-    xp, (b, stop, o, p, on) = _native(best, end, onward, paths, onto)
+    ops = Backend.of(best)
+    b, stop, o, p, table = ops.arrays(best, end, onward, paths, onto)
     for t in range(length - 1, -1, -1):
         if t in stops:
             o[stops[t]] = stop
         tag = (b[t] + o).argmax(-1)
         p[t] = tag
-        if xp is np:
-            np.take(on, tag, axis=0, out=o, mode="clip")
-        else:
-            o = on[tag]
+        ops.take_rows(table, tag, out=o)
     return paths

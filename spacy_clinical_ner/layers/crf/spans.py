@@ -7,6 +7,7 @@ from torch import Tensor
 
 from spacy_clinical_ner.layers.crf.messages import Messages, Scores
 from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
+from spacy_clinical_ner.layers.pooling import range_positions
 
 
 def span_log_probability(scores: Scores, messages: Messages, spans: Tensor, scheme: TagScheme) -> Tensor:
@@ -18,17 +19,14 @@ def span_log_probability(scores: Scores, messages: Messages, spans: Tensor, sche
     everything after from the suffix message of its last.
     """
     sequence, start, end, label = spans.unbind(1)
-    size = len(scheme.prefixes)
-    inside = 1 + label * size + scheme.prefixes.index("I")
-    begin = 1 + label * size
-    single = begin if scheme.name == "BIO" else begin + scheme.prefixes.index("S")
-    closing = inside if scheme.name == "BIO" else begin + scheme.prefixes.index("E")
+    begin, inside = scheme.tag("B", label), scheme.tag("I", label)
+    bio = scheme.name == "BIO"
+    single, closing = (begin, inside) if bio else (scheme.tag("S", label), scheme.tag("E", label))
     first = torch.where(end - start == 1, single, begin)
     last = torch.where(end - start == 1, single, closing)
 
     # All tokens of all spans, one after the other.
-    span = torch.repeat_interleave(torch.arange(len(spans), device=spans.device), end - start)
-    offset = torch.arange(len(span), device=spans.device) - ((end - start).cumsum(0) - (end - start))[span]
+    span, offset = range_positions(start, end)
     position = start[span] + offset
     tag = torch.where(position == end[span] - 1, last[span], inside[span])
     tag = torch.where(offset == 0, first[span], tag)
@@ -37,7 +35,7 @@ def span_log_probability(scores: Scores, messages: Messages, spans: Tensor, sche
     within = weight.new_zeros(len(spans)).index_add_(0, span, weight)
 
     before = messages.log_prefix(scores, start, sequence).gather(1, first.unsqueeze(1)).squeeze(1)
-    if scheme.name == "BIO":
+    if bio:
         after = _not_continued(scores, messages, sequence, end, last, inside)
     else:
         after = messages.log_suffix(scores, end - 1, sequence).gather(1, last.unsqueeze(1)).squeeze(1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, NamedTuple, Optional, Sequence, Union
+from typing import Iterable, NamedTuple, Optional, Sequence, TypeVar, Union
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+Index = TypeVar("Index", int, Tensor)
 
 _PREFIXES = {"BIO": "BI", "BIOES": "BIES"}
 
@@ -108,8 +110,11 @@ class TagScheme:
         found = np.stack([sequence, start, end, label[sequence, start + 1]], axis=1)
         return torch.from_numpy(found.astype("int64")).to(tags.device)
 
-    def tag(self, prefix: str, label: int) -> int:
-        """Index of the tag, as in tag("B", 0). Raises ValueError for a prefix that the scheme does not have."""
+    def tag(self, prefix: str, label: Index) -> Index:
+        """Index of the tag, as in tag("B", 0), or of that tag of each of many labels (labels,) long.
+
+        Raises ValueError for a prefix that the scheme does not have.
+        """
         return 1 + label * len(self.prefixes) + self.prefixes.index(prefix)
 
     def _parts(self, tags: NDArray) -> tuple[NDArray, NDArray]:

@@ -1,0 +1,234 @@
+"""`clinical-ner project`: the steps of project.yml, with paths that follow from the names of corpora and workflows.
+
+A corpus NAME lives in corpus/NAME (`brat/` with its parts, `train.spacy`, `dev.spacy`), a workflow in training/NAME.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional, Tuple
+
+import typer
+
+from spacy_clinical_ner.cli.pretrain import SizeName
+
+app = typer.Typer(
+    help="The steps of project.yml, which people seldom call by hand: `spacy project run WORKFLOW`.\n\n"
+    "Example: spacy project run cantemist . --vars.cantemist FOLDER",
+    no_args_is_help=True,
+)
+
+CORPUS, TRAINING, PACKAGES, CONFIGS = Path("corpus"), Path("training"), Path("packages"), Path("configs")
+ASSETS = Path("assets")
+
+
+@app.command()
+def prepare(
+    corpus: str = typer.Argument(..., help="Name of the corpus: its variable in project.yml, its folder in assets/."),
+    lang: str = typer.Option(..., "--lang", "-l", help="Language code: es, en, zh, ..."),
+    given: str = typer.Option(
+        "", help="Folder or .zip of the corpus; empty for the one in assets, or else the sample."
+    ),
+    sample_raw: Optional[Path] = typer.Option(None, help="Raw notes that go with the sample."),
+) -> None:
+    """Lay out a corpus as train, dev, test and raw notes, splitting off what it lacks, and convert it with an audit.
+
+    Example: clinical-ner project prepare cantemist --lang es --given FOLDER
+    """
+    from wasabi import msg
+
+    from spacy_clinical_ner.cli.convert import convert_folder
+    from spacy_clinical_ner.project.layout import choose_source, lay_out
+    from spacy_clinical_ner.tokenization import blank_pipeline
+
+    source, is_sample = choose_source(corpus, given, ASSETS)
+    folder = CORPUS / corpus
+    prepared = lay_out(
+        source,
+        folder / "brat",
+        name=f"{corpus} sample" if is_sample else None,
+        sample=is_sample,
+        raw=sample_raw if is_sample else None,
+    )
+    if is_sample:
+        msg.info(f"Using the bundled synthetic sample; for the real corpus: --vars.{corpus} FOLDER")
+    msg.table(
+        [(part, f"{count:,}", prepared.origin[part]) for part, count in prepared.documents.items()],
+        header=("part", "documents", "from"),
+        divider=True,
+        aligns=("l", "r", "l"),
+    )
+    for remark in prepared.remarks:
+        msg.warn(remark)
+    for part in ("train", "dev"):
+        audit = folder / f"{part}.audit.json"
+        convert_folder(folder / "brat" / part, folder / f"{part}.spacy", blank_pipeline(lang), audit=audit)
+
+
+@app.command()
+def pretrain(
+    corpus: str = typer.Argument(..., help="Name of the corpus whose raw notes are read."),
+    lang: str = typer.Option(..., "--lang", "-l", help="Language code: es, en, zh, ..."),
+    raw: str = typer.Option("", help="More raw notes: a folder or .jsonl; empty for none."),
+    size: SizeName = typer.Option(SizeName.tiny, help="tiny, small or base."),
+    max_minutes: float = typer.Option(60, min=0.0, help="Wall time for all."),
+    seed: int = typer.Option(0, help="Seed of weights, order and masks."),
+    gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
+    threads: int = typer.Option(1, min=1, help="Threads of torch on the CPU."),
+    small_below: int = typer.Option(0, min=0, help="With fewer kB of raw notes, few steps are enough."),
+    small_steps: int = typer.Option(50, min=1, help="How many."),
+) -> None:
+    """Train an encoder on the raw notes of a corpus and on others; stopped, it goes on where it was.
+
+    Example: clinical-ner project pretrain cantemist --lang es --raw FOLDER --max-minutes 600
+    """
+    import torch
+
+    from spacy_clinical_ner.cli.pretrain import pretrain_and_report
+    from spacy_clinical_ner.raw_notes.settings import PretrainingSettings
+    from spacy_clinical_ner.training.workflow import is_small
+
+    torch.set_num_threads(threads)
+    notes = CORPUS / corpus / "brat" / "raw"
+    steps = small_steps if not raw and is_small(notes, small_below) else None
+    settings = PretrainingSettings(size=size.value, max_steps=steps, max_minutes=max_minutes, seed=seed)
+    sources = [notes, *([Path(raw)] if raw else [])]
+    pretrain_and_report(sources, CORPUS / corpus / "encoder", settings, lang=lang, gpu_id=gpu_id, overwrite=True)
+
+
+@app.command()
+def train(
+    workflow: str = typer.Argument(..., help="Name of the workflow: its folder in training/."),
+    corpus: str = typer.Option(..., help="Name of the corpus."),
+    config: Optional[Path] = typer.Option(None, help="Config of the pipeline; by default configs/WORKFLOW.cfg."),
+    encoder: Optional[Path] = typer.Option(None, help="paths.encoder of the config: a folder of Hugging Face's."),
+    refit: bool = typer.Option(False, "--refit", help="Train once more on train and dev: model-refit, see `refit`."),
+    seed: int = typer.Option(0, help="system.seed of the config."),
+    gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
+    threads: int = typer.Option(1, min=1, help="Threads of torch on the CPU."),
+    max_epochs: int = typer.Option(0, min=0, help="training.max_epochs; 0 for what the config says."),
+    for_small: str = typer.Option("", help="Overrides for a small corpus, as in 'training.patience=100 a.b=1'."),
+    small_below: int = typer.Option(0, min=0, help="A corpus with fewer kB of training text is small."),
+) -> None:
+    """Run spacy train on a prepared corpus, with settings of their own for small ones.
+
+    Example: clinical-ner project train cantemist_trf --corpus cantemist --encoder corpus/cantemist/encoder
+    """
+    from wasabi import msg
+
+    from spacy_clinical_ner.cli.refit import refit_and_save
+    from spacy_clinical_ner.training.workflow import encoder_overrides, is_small, parse_overrides, train_pipeline
+
+    data = CORPUS / corpus
+    overrides = encoder_overrides(encoder) if encoder is not None else {}
+    if is_small(data / "brat" / "train", small_below):
+        overrides.update(parse_overrides(for_small))
+        msg.info(f"Less than {small_below} kB of training text: using the settings for small corpora")
+    overrides["system.seed"] = seed
+    if max_epochs:
+        overrides["training.max_epochs"] = max_epochs
+    output = TRAINING / workflow
+    config = config or CONFIGS / f"{workflow}.cfg"
+    train_pipeline(config, data, output, overrides, gpu_id=gpu_id, threads=threads)
+    if refit:
+        notes = [data / "train.spacy", data / "dev.spacy"]
+        refit_and_save(str(output / "model-best"), notes, output / "model-refit", gpu_id=gpu_id)
+
+
+@app.command()
+def deliver(
+    workflow: str = typer.Argument(..., help="Name of the workflow: its folder in training/."),
+    corpus: str = typer.Option(..., help="Name of the corpus."),
+    package: str = typer.Option(..., help="Name of the package, without the language."),
+    version: str = typer.Option(..., help="Version of the package."),
+    model: str = typer.Option("model-best", help="The pipeline's folder in training/WORKFLOW."),
+    relations: bool = typer.Option(False, "--relations", help="Score relations, too."),
+    given_entities: bool = typer.Option(
+        False, "--given-entities", help="The pipeline finds relations between given entities only."
+    ),
+) -> None:
+    """Annotate the test notes, score them character by character, build and install a wheel, and try it on a note.
+
+    The wheel's meta tells what the pipeline was trained on and how well it does. All of this is done offline.
+
+    Example: clinical-ner project deliver cantemist --corpus cantemist --package cantemist_ner --version 0.1.0
+    """
+    from wasabi import msg
+
+    from spacy_clinical_ner.cli.annotate import annotate_folder
+    from spacy_clinical_ner.cli.evaluate import evaluate_and_save
+    from spacy_clinical_ner.project.package import build_wheel, clear_predictions, install_wheels
+
+    brat, output = CORPUS / corpus / "brat", TRAINING / workflow
+    predictions, metrics = output / "predictions", output / "metrics.json"
+    clear_predictions(predictions)
+    annotate_folder(str(output / model), brat / "test", predictions, given_entities=given_entities)
+    evaluate_and_save(brat / "test", predictions, metrics, relations=relations or given_entities)
+    wheel = build_wheel(
+        output / model,
+        brat,
+        metrics,
+        PACKAGES,
+        name=package,
+        version=version,
+        given_entities=given_entities,
+    )
+    msg.good(f"Built {wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")
+    install_wheels([wheel], force=True)
+    try_on_a_note(wheel.name.partition("-")[0], brat, given_entities=given_entities)
+
+
+@app.command()
+def install(version: str = typer.Option(..., help="Version of the packages.")) -> None:
+    """Install the wheels in packages/ that this environment lacks: `deliver` may have been done in another one.
+
+    Example: clinical-ner project install --version 0.1.0
+    """
+    from spacy_clinical_ner.project.package import install_wheels
+
+    install_wheels(sorted(PACKAGES.glob(f"*-{version}/dist/*.whl")))
+
+
+@app.command()
+def smoke(
+    pipeline: str = typer.Argument(..., help="Installed package, for spacy.load."),
+    corpus: str = typer.Option(..., help="Name of the corpus that has the notes."),
+    show_text: bool = typer.Option(False, "--show-text", help="Print the text of the entities of real notes, too."),
+    given_entities: bool = typer.Option(
+        False, "--given-entities", help="Print the relations that it finds between the entities of the .ann files."
+    ),
+) -> None:
+    """Print the entities that the installed pipeline finds in a test note.
+
+    The text of the entities is printed for the synthetic sample only: that of other notes may be patient data.
+
+    Example: clinical-ner project smoke es_cantemist_ner --corpus cantemist
+    """
+    try_on_a_note(pipeline, CORPUS / corpus / "brat", show_text=show_text, given_entities=given_entities)
+
+
+def try_on_a_note(pipeline: str, brat: Path, *, show_text: bool = False, given_entities: bool = False) -> None:
+    """Print what an installed pipeline finds in a test note of a corpus that was laid out; see `smoke`."""
+    from wasabi import msg
+
+    from spacy_clinical_ner.pipelines import load_pipeline
+    from spacy_clinical_ner.project.layout import PreparedCorpus
+    from spacy_clinical_ner.project.smoke import find_entities, find_relations
+
+    notes = brat / "test"
+    if given_entities:
+        note, relations = find_relations(load_pipeline(pipeline), notes)
+        kind, header = "relations", ("label", "head", "tail", "score")
+        rows = [(r.label, _place(r.head), _place(r.tail), f"{r.score:.3f}") for r in relations]
+    else:
+        show_text = show_text or PreparedCorpus.read(brat).sample
+        note, entities = find_entities(load_pipeline(pipeline), notes, show_text=show_text)
+        kind, header = "entities", ("label", "offsets", "confidence", "text")
+        rows = [(e.label, f"{e.start}-{e.end}", f"{e.confidence:.3f}", e.text or "(not shown)") for e in entities]
+    msg.good(f"spacy.load({pipeline!r}) finds {len(rows)} {kind} in {note}")
+    msg.table(rows, header=header, divider=True, max_col=60)
+
+
+def _place(mention: Tuple[str, int, int]) -> str:
+    label, start, end = mention
+    return f"{label} {start}-{end}"
