@@ -49,7 +49,7 @@ class Confidences:
         return {
             "mentions": len(values),
             "without_confidence": self.predicted - len(values),
-            "reliability": reliability(values, right, BINS).to_dict(),
+            "reliability": reliability(self._values, self._right, BINS).to_dict(),
             "thresholds": [round(float(value), 2) for value in thresholds],
             **{name: figures[:, column].tolist() for column, name in enumerate("prf")},
             "best": {
