@@ -6,7 +6,7 @@ parameters work as with Thinc's own. L2 is decoupled weight decay (Loshchilov an
 parameter, 0 for none. use_averages: evaluate and save exponential moving averages of the parameters.
 """
 
-from typing import Any, Dict, Optional, Tuple, Type
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import torch
 from spacy.util import registry
@@ -119,7 +119,7 @@ class TorchOptimizer(Optimizer):
 
     def __init__(
         self,
-        rule: Type[torch.optim.Optimizer],
+        rule: Callable[..., torch.optim.Optimizer],
         learn_rate: FloatOrSeq,
         alpha: Optional[FloatOrSeq] = None,
         momentum: Optional[FloatOrSeq] = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor
@@ -31,13 +31,17 @@ class Scores(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> Scores:
         """The same in another floating dtype."""
-        return Scores(*(x.to(dtype) for x in self[:4]), self.mask, self.lengths)
+        return self._map(lambda x: x.to(dtype))
 
     def tempered(self, temperature: float) -> Scores:
         """All scores divided by one temperature (Guo et al. 2017). Raises ValueError if that is not above 0."""
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
-        return Scores(*(x / temperature for x in self[:4]), self.mask, self.lengths)
+        return self._map(lambda x: x / temperature)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Scores:
+        emissions, start, end, transitions = map(function, self[:4])
+        return Scores(emissions, start, end, transitions, self.mask, self.lengths)
 
     def path_score(self, tags: Tensor) -> Tensor:
         """Unnormalised log-weight (sequences,) of one tagging, (length, sequences) long, summed in float64."""
