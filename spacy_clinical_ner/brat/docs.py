@@ -21,7 +21,8 @@ from spacy_clinical_ner.brat.document import (
     RelationLine,
     column_texts,
 )
-from spacy_clinical_ner.brat.parse import dangling, parse_standoff
+from spacy_clinical_ner.brat.parse import parse_standoff
+from spacy_clinical_ner.brat.references import dangling
 from spacy_clinical_ner.extensions import Relation, get_confidence, get_relations, set_relations
 
 BRAT = "spacy_clinical_ner.brat"

@@ -38,6 +38,24 @@ class Discontinuous(str, Enum):
     SKIP = "skip"
 
 
+class Offsets(str, Enum):
+    """How the .ann files count."""
+
+    AUTO = "auto"
+    CHARACTERS = "characters"
+    CRLF_AS_ONE = "crlf-as-one"
+    UTF_16 = "utf-16"
+    BYTES = "bytes"
+    NO_BOM = "no-bom"
+
+
+OFFSETS_HELP = (
+    "How the .ann files count: the characters of the file (as brat does), CRLF as one character, UTF-16 units, UTF-8 "
+    "bytes, or characters without the byte order mark; auto reads each note in the way that makes all of its mentions "
+    "agree with their text."
+)
+
+
 def convert(
     brat_dir: Path = typer.Argument(..., help="Folder of notes (.txt), each with its annotations (.ann) beside it."),
     out: Path = typer.Argument(..., metavar="OUT.spacy", help="The file to write, for `spacy train` and BratCorpus."),
@@ -55,8 +73,9 @@ def convert(
         False, "--lenient", help="Drop and count malformed lines, and lines that need them, instead of stopping."
     ),
     strict_text: bool = typer.Option(
-        False, "--strict-text", help="A mention text that differs from the note is malformed, not to be repaired."
+        False, "--strict-text", help="A mention text that differs from the note in white space alone is malformed too."
     ),
+    offsets: Offsets = typer.Option(Offsets.CHARACTERS, help=OFFSETS_HELP),
     overlap: Overlap = typer.Option(
         Overlap.LONGEST, help="Which of overlapping mentions doc.ents shows; doc.spans shows all of them."
     ),
@@ -98,7 +117,10 @@ def convert(
     total = len(list_notes(brat_dir))
     nlp = pipeline_or_blank(pipeline, lang or "")
     documents = read_folder(
-        brat_dir, on_error="drop" if lenient else "raise", text_mismatch="error" if strict_text else "repair"
+        brat_dir,
+        on_error="drop" if lenient else "raise",
+        text_mismatch="error" if strict_text else "repair",
+        offsets=offsets.value,
     )
     doc_bin = DocBin(store_user_data=True)
     report = FolderAudit()
