@@ -88,10 +88,11 @@ class OffsetsError(InputError):
 class Reading:
     """How the offsets of one note are read: by one way of counting, told or found out."""
 
-    def __init__(self, text: str, rows: Sequence[str], offsets: str, path: Union[str, Path]) -> None:
+    def __init__(self, text: str, rows: Sequence[str], offsets: str, path: Union[str, Path], compare: bool) -> None:
         self.text = text
         self.rows = rows
         self.path = path
+        self.compare = compare
         self.way = Counting(CHARACTERS)
         if offsets == AUTO:
             ways = fitting(text, self._mentions)
@@ -112,7 +113,7 @@ class Reading:
     def place(self, counted: Tuple[Fragment, ...], column: str, number: int) -> Tuple[Fragment, ...]:
         """The fragments in characters. Raises Malformed, or OffsetsError if others than these are counted otherwise."""
         fragments = self.way.fragments(counted, len(self.text))
-        if fragments is not None and agrees(column, self.text, fragments):
+        if fragments is not None and (not self.compare or agrees(column, self.text, fragments)):
             return fragments
         for way in self._others:
             reason = f"the offsets of this note {way.said}: read them with --offsets {way.option}"

@@ -53,7 +53,7 @@ def parse_standoff(
     path: the .ann file, for error messages.
     on_error: "raise", or "drop" to drop a malformed line and all lines that need it.
     text_mismatch: "repair", or "error" to call a mention malformed whose text differs from the document in white space
-        alone; one that differs in more is malformed in any case.
+        alone; one that differs in more is malformed in any case. "trust" compares no texts.
     offsets: how the offsets are counted, one of `offsets.OFFSETS`; "auto" reads each note by the way that makes all of
         its mention texts agree. Offsets of the document count characters, whatever those in the file do.
     Raises InputError with the line number for a malformed line, unless `on_error` is "drop", and OffsetsError where a
@@ -61,14 +61,14 @@ def parse_standoff(
     """
     if on_error not in ("raise", "drop"):
         raise ValueError(f"on_error is 'raise' or 'drop', not {on_error!r}")
-    if text_mismatch not in ("repair", "error"):
-        raise ValueError(f"text_mismatch is 'repair' or 'error', not {text_mismatch!r}")
+    if text_mismatch not in ("repair", "error", "trust"):
+        raise ValueError(f"text_mismatch is 'repair', 'error' or 'trust', not {text_mismatch!r}")
     if offsets not in OFFSETS:
         raise ValueError(f"offsets is one of {', '.join(OFFSETS)}, not {offsets!r}")
     bom = ann.startswith("\ufeff")
     # Only "\n" ends a line: mention texts may hold U+2028, U+0085 and the like, where str.splitlines cuts.
     rows = ann[bom:].split("\n")
-    reading = Reading(text, rows, offsets, path)
+    reading = Reading(text, rows, offsets, path, text_mismatch != "trust")
     states: Dict[int, LineState] = {}
     lines: List[Annotation] = []
     ids = set()

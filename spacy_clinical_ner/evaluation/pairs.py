@@ -100,7 +100,7 @@ def pair_folders(
     predictions = _list_predictions(Path(predicted))
     extra = sorted(set(predictions) - set(notes))
     if extra and not ignore_extra:
-        raise InputError(predictions[extra[0]][0], None, _extra_reason(len(extra)))
+        raise InputError(predictions[extra[0]][-1], None, _extra_reason(len(extra)))
     for name in progress(list(notes)):
         document = read_document(notes[name], name=name, offsets=offsets)
         path = predictions.get(name)
