@@ -67,7 +67,7 @@ def plan_jobs(source: PathLike, output: PathLike, *, overwrite: bool = False) ->
     """
     source, output = Path(source), Path(output)
     if source.is_file():
-        if source.suffix != ".txt":
+        if source.suffix.lower() != ".txt":
             raise InputError(source, None, "not a .txt file")
         folder, notes = source.parent, [source]
     else:
@@ -96,6 +96,7 @@ def annotate_notes(
     n_process: int = 1,
     batch_size: Optional[int] = None,
     given_entities: bool = False,
+    offsets: str = "characters",
     progress: bool = False,
 ) -> AnnotationSummary:
     """Annotate notes and write each as a .txt, byte for byte the same, with an .ann beside it.
@@ -107,6 +108,7 @@ def annotate_notes(
     given_entities: take the mentions from the .ann beside each note instead of finding any. All of its lines are kept
         but for relations and what is said about them, and those that the pipeline finds are added. Components that
         write `doc.ents` or `doc.spans` do not run, or, if they find relations as well, leave the mentions as they are.
+    offsets: how the given .ann files count, see `read_document`.
     progress: show a progress bar on stderr.
 
     A note that cannot be read, on which the pipeline fails or whose labels BRAT cannot hold ends up in `failures`; all
@@ -116,10 +118,10 @@ def annotate_notes(
     start = time.perf_counter()
     prepared = given_mentions(nlp) if given_entities else nullcontext()
     with tqdm(total=len(jobs), unit="note", disable=not progress) as bar, prepared:
-        notes = _GivenNotes(nlp, spans_key) if given_entities else _Notes(nlp)
-        for job, result in _run(notes, iter(jobs), n_process, batch_size):
+        notes = _GivenNotes(nlp, spans_key, offsets) if given_entities else _Notes(nlp)
+        for job, source, result in _run(notes, iter(jobs), n_process, batch_size):
             if not isinstance(result, InputError):
-                document = from_doc(result, spans_key=spans_key, confidence=confidence)
+                document = from_doc(result, spans_key=spans_key, confidence=confidence, source=source)
                 result = _written(document, job) or result
             if isinstance(result, InputError):
                 summary.failures.append(result)
@@ -172,7 +174,7 @@ class _Notes:
 
     def read(self, job: Job) -> BratDocument:
         # Annotations that stand beside the note may be as broken as they like.
-        return read_document(job.note, on_error="drop")
+        return read_document(job.note, annotations=False)
 
     def input(self, document: BratDocument) -> Union[str, Doc]:
         return document.text
@@ -181,12 +183,13 @@ class _Notes:
 class _GivenNotes(_Notes):
     """As Docs with the mentions that they have."""
 
-    def __init__(self, nlp: Language, spans_key: str) -> None:
+    def __init__(self, nlp: Language, spans_key: str, offsets: str) -> None:
         super().__init__(nlp)
+        self.offsets = offsets
         self.spans_key = spans_key
 
     def read(self, job: Job) -> BratDocument:
-        document = read_document(job.note)
+        document = read_document(job.note, offsets=self.offsets)
         if not document.audit.has_ann:
             raise InputError(job.note, None, "no .ann beside this note to take its entities from")
         return without_relations(document)
@@ -197,8 +200,8 @@ class _GivenNotes(_Notes):
 
 def _run(
     notes: _Notes, jobs: Iterator[Job], n_process: int, batch_size: Optional[int]
-) -> Iterator[Tuple[Job, Union[Doc, InputError]]]:
-    """Every job with its Doc or with why there is none, in the order of the jobs but for notes that cannot be read.
+) -> Iterator[Tuple[Job, Optional[BratDocument], Union[Doc, InputError]]]:
+    """Every job with what was read and its Doc, or why there is none, in their order but for what cannot be read.
 
     `nlp.pipe` ends at an error without saying on which note. Those it had taken and not given back are then done one
     by one, and a new `nlp.pipe` goes on with the rest.
@@ -228,12 +231,13 @@ def _run(
             except Exception:
                 break
             job, document = waiting.popleft()
-            yield job, _checked(job, document.text, doc)
+            yield job, document, _checked(job, document.text, doc)
         while waiting:
             job, document = waiting.popleft()
-            yield job, _alone(notes, job, document)
+            yield job, document, _alone(notes, job, document)
         while unreadable:
-            yield unreadable.popleft()
+            job, error = unreadable.popleft()
+            yield job, None, error
 
 
 def _alone(notes: _Notes, job: Job, document: BratDocument) -> Union[Doc, InputError]:

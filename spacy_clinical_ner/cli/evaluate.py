@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterable, Optional
 
 import typer
 
+from spacy_clinical_ner.cli.convert import OFFSETS_HELP, Offsets
 from spacy_clinical_ner.errors import ClinicalNerError
 
 
@@ -39,6 +40,7 @@ def evaluate(
     ignore_extra: bool = typer.Option(
         False, "--ignore-extra", help="Leave out predictions for notes that gold lacks, instead of stopping."
     ),
+    offsets: Offsets = typer.Option(Offsets.CHARACTERS, help=OFFSETS_HELP),
 ) -> None:
     """Score predicted mentions and relations against gold: precision, recall and F with confidence intervals.
 
@@ -66,6 +68,7 @@ def evaluate(
         samples=bootstrap,
         seed=seed,
         ignore_extra=ignore_extra,
+        offsets=offsets.value,
     )
     reached = metrics["entities"]["strict"]["micro"]["f"]
     if fail_under is not None and reached < fail_under:

@@ -38,12 +38,12 @@ def prepare(
     from wasabi import msg
 
     from spacy_clinical_ner.cli.convert import convert_folder
-    from spacy_clinical_ner.project.layout import choose_source, lay_out
+    from spacy_clinical_ner.project.layout import choose_source, prepare_corpus
     from spacy_clinical_ner.tokenization import blank_pipeline
 
     source, is_sample = choose_source(corpus, given, ASSETS)
     folder = CORPUS / corpus
-    prepared = lay_out(
+    prepared = prepare_corpus(
         source,
         folder / "brat",
         name=f"{corpus} sample" if is_sample else None,
@@ -146,7 +146,6 @@ def deliver(
     given_entities: bool = typer.Option(
         False, "--given-entities", help="The pipeline finds relations between given entities only."
     ),
-    license_name: Optional[str] = typer.Option(None, "--license", help="Licence of the package."),
 ) -> None:
     """Annotate the test notes, score them character by character, build and install a wheel, and try it on a note.
 
@@ -172,7 +171,6 @@ def deliver(
         PACKAGES,
         name=package,
         version=version,
-        license_name=license_name,
         given_entities=given_entities,
     )
     msg.good(f"Built {wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")

@@ -10,7 +10,7 @@ from typing import List, Optional
 import typer
 
 
-class Attribute(str, Enum):
+class TokenAttribute(str, Enum):
     """Token attribute that vectors are looked up by."""
 
     ORTH = "ORTH"
@@ -27,7 +27,7 @@ def vectors(
     epochs: int = typer.Option(10, min=1, help="Passes over the notes."),
     min_count: int = typer.Option(3, min=1, help="Words seen more rarely train no vector of their own."),
     buckets: int = typer.Option(50_000, min=1, help="Rows of the table; its size is buckets x dim x 4 bytes."),
-    attr: Attribute = typer.Option(Attribute.LOWER, help="Token attribute that vectors are looked up by."),
+    attr: TokenAttribute = typer.Option(TokenAttribute.LOWER, help="Token attribute that vectors are looked up by."),
     threads: int = typer.Option(
         1, min=1, help="Threads of floret. Only with 1 the same notes and seed give the same vectors."
     ),

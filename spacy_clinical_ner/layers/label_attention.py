@@ -16,7 +16,7 @@ from spacy_clinical_ner.windows.batches import WindowBatch, over_windows
 _RARE = 0.01  # about the share of tokens that has a given tag other than O, before anything is known
 
 
-class LabelAttention(nn.Module):
+class LabelAttentionLayer(nn.Module):
     """Tokens attend to tags: states are the queries, embeddings of the tags the keys and values.
 
     width: of the states, the embeddings and the result; a multiple of `heads`.
@@ -74,7 +74,7 @@ class LabelAttentionNetwork(WindowTagger):
         self.bias = nn.Parameter(torch.full((chains, decoder.num_tags), math.log(_RARE)))
         nn.init.zeros_(self.bias[:, 0])  # O
         self.encoders = nn.ModuleList(BiGRU(w, hidden_width) for w in [input_width] + [2 * width] * inner)
-        self.attentions = nn.ModuleList(LabelAttention(width, heads) for _ in range(inner))
+        self.attentions = nn.ModuleList(LabelAttentionLayer(width, heads) for _ in range(inner))
         self.query, self.key = _linear(width), _linear(width, bias=False)
 
     def encode(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ SIZES = {
 # Continuing an encoder: it has learnt its language, and must not forget it.
 CONTINUED_LENGTH, CONTINUED_BATCH, CONTINUED_RATE = 128, 32, 1e-4
 PASSES = 10  # over the notes, where nothing else limits a run
+HELD_OUT_SEQUENCES = 256  # at most, for the perplexity
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class PretrainingSettings:
     """Settings of a run; together with the notes they decide its loss curve.
 
     size: a name of SIZES; with `start` (folder or name of an encoder to continue from) only a default for nothing.
+    random_start: begin with nothing but random weights, without `start.informed_start`.
     max_steps: optimizer steps. max_minutes: wall time, over all resumptions. Without both: PASSES over the notes.
     vocab_size, sequence_length (pieces), batch_size (sequences), learning_rate (peak): None for what suits the size.
     min_notes: a word gives pieces to the vocabulary if so many notes have it. held_out: share of the notes.
@@ -46,6 +48,7 @@ class PretrainingSettings:
 
     size: str = "tiny"
     start: Optional[str] = None
+    random_start: bool = False
     max_steps: Optional[int] = None
     max_minutes: Optional[float] = None
     seed: int = 0
@@ -55,8 +58,6 @@ class PretrainingSettings:
     batch_size: Optional[int] = None
     learning_rate: Optional[float] = None
     held_out: float = 0.02
-    held_out_sequences: int = 256
-    duplicates: float = 0.8
     evaluations: int = 20
     checkpoint_minutes: float = 5.0
     full_precision: bool = False

@@ -27,6 +27,8 @@ PathLike = Union[str, Path]
 
 # The token attribute by which spaCy looks a vector up -> the property that spells it.
 SPELLINGS = {"ORTH": "text", "LOWER": "lower_", "NORM": "norm_"}
+# Shortest and longest character n-gram, rows that are summed per word or n-gram, words of context on each side.
+_FLORET = {"minn": 4, "maxn": 5, "hashCount": 2, "ws": 5}
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,7 @@ class FloretSettings:
 
     dim: width of a vector. epochs: passes over the notes. min_count: rarer words train no vector of their own.
     buckets: rows of the hash table, which hold words and n-grams alike; size on disk = buckets * dim * 4 bytes.
-    min_n, max_n: shortest and longest character n-gram. hash_count: rows that are summed per word or n-gram.
-    window: words on each side that count as context. seed: of the order in which the notes are read; floret's Python
-    interface takes no seed of its own.
+    seed: of the order in which the notes are read; floret's Python interface takes no seed of its own.
     threads: with more than one, the result varies from run to run. floret also fills one tenth of its rows with random
     numbers per thread, so that with fewer than 10 the others start at zero: over millions of words they catch up (the
     leading 20 singular values come within 11%), in a small collection some dimensions stay nearly unused.
@@ -47,10 +47,6 @@ class FloretSettings:
     epochs: int = 10
     min_count: int = 3
     buckets: int = 50_000
-    min_n: int = 4
-    max_n: int = 5
-    hash_count: int = 2
-    window: int = 5
     threads: int = 1
     seed: int = 0
 
@@ -198,10 +194,7 @@ def _train(floret: Any, corpus: Path, settings: FloretSettings, verbose: int) ->
         epoch=settings.epochs,
         minCount=settings.min_count,
         bucket=settings.buckets,
-        minn=settings.min_n,
-        maxn=settings.max_n,
-        hashCount=settings.hash_count,
-        ws=settings.window,
         thread=settings.threads,
         verbose=verbose,
+        **_FLORET,
     )

@@ -10,6 +10,7 @@ from spacy_clinical_ner.annotation import AnnotationSummary, annotate_notes, pla
 from spacy_clinical_ner.brat import read_document
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.extensions import Relation, set_confidence
+from spacy_clinical_ner.files import read_text
 from spacy_clinical_ner.tokenization import blank_pipeline
 
 NOTES = {
@@ -187,8 +188,8 @@ def test_few_notes_are_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.M
     read: list = []
     ahead = []
     monkeypatch.setattr(
-        "spacy_clinical_ner.annotation.read_document",
-        lambda path, **kwargs: read.append(path) or read_document(path, **kwargs),
+        "spacy_clinical_ner.annotation.notes.read_text",
+        lambda path: read.append(path) or read_text(path),
     )
     nlp = pipeline()
     original = nlp.pipe
@@ -289,6 +290,19 @@ def test_given_entities_stay_and_relations_are_those_found(tmp_path: Path, n_pro
         ("T3", "size"), *((line.id, "confidence=0.5000") for line in written.relations),
     ]  # fmt: skip
     assert nlp.pipe_names == ["entity_ruler", "test_relates_given"], "the pipeline is left as it was"
+
+
+def test_given_annotations_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list = []
+    monkeypatch.setattr("spacy_clinical_ner.brat.docs.parse_standoff", lambda *args, **kwargs: parsed.append(args))
+    jobs = plan_jobs(given_notes(tmp_path / "notes"), tmp_path / "out")
+    assert annotate_notes(pipeline("test_relates_given"), jobs, given_entities=True).notes == 2
+    assert not parsed
+
+
+def test_annotations_beside_the_notes_are_not_even_decoded(notes: Path, tmp_path: Path) -> None:
+    (notes / "a.ann").write_bytes("T1\tA 0 3\tñ\n".encode("latin-1"))
+    assert annotate_notes(pipeline(), plan_jobs(notes, tmp_path / "out")).notes == len(NOTES)
 
 
 def test_given_entities_must_be_there_and_readable(tmp_path: Path) -> None:

@@ -94,6 +94,7 @@ def write_pipeline(folder: Path) -> None:
 
     nlp = blank_pipeline("en")
     nlp.add_pipe("entity_ruler").add_patterns([{"label": "X", "pattern": "Fever"}])  # type: ignore[attr-defined]
+    folder.parent.mkdir(parents=True)
     nlp.to_disk(folder)
 
 

@@ -255,6 +255,16 @@ def test_python_examples_parse_and_import_what_exists() -> None:
                 assert all(hasattr(module, alias.name) for alias in node.names)
 
 
+def test_the_arrows_are_those_that_lint_holds() -> None:
+    contract = (ROOT / "pyproject.toml").read_text(encoding="utf8").partition('id = "house"')[2]
+    if not contract:
+        pytest.skip("no import-linter contract in pyproject.toml")
+    lines = re.findall(r'^    "(.*)",$', contract.partition("layers = [")[2].partition("\n]")[0], flags=re.MULTILINE)
+    held = [sorted(re.findall(r"\w+", line)) for line in lines]
+    arrows = PAGES["docs/design.md"].partition("## Arrows")[2].split("```")[1]
+    assert [sorted(line.split()) for line in arrows.splitlines() if line] == held
+
+
 def test_the_house_is_drawn_as_it_stands() -> None:
     drawn: Dict[str, int] = {}
     house = PAGES["docs/design.md"].partition("## The house")[2].partition("\n## ")[0]
