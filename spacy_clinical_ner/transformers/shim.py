@@ -25,7 +25,7 @@ from spacy_clinical_ner.transformers.loading import (
 )
 from spacy_clinical_ner.transformers.special_pieces import SpecialPieces, special_pieces
 
-UPDATES_TO_TRIM = 20  # after so many, freed memory goes back to the system
+UPDATES_TO_TRIM = 5  # after so many, freed memory goes back to the system; see `memory.give_back_memory`
 
 
 class EncoderSettings(NamedTuple):
