@@ -42,7 +42,7 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
     temporary = holder / target.name
     try:
         yield temporary

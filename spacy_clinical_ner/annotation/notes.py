@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from collections import Counter, deque
@@ -143,7 +144,10 @@ def _written(document: BratDocument, job: Job) -> Optional[InputError]:
     except InputError as error:
         return InputError(job.note, None, f"BRAT cannot hold what the pipeline found, see its labels: {error.reason}")
     except OSError as error:
-        raise InputError(job.target, None, error.strerror or "cannot be written") from error
+        failure = InputError(job.target, None, error.strerror or "cannot be written")
+        if error.errno == errno.ENAMETOOLONG:  # of this note; a full disk is of all
+            return failure
+        raise failure from error
     return None
 
 
