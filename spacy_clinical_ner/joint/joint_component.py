@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_get_examples
-from spacy.util import filter_spans
 from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
@@ -40,6 +39,7 @@ from spacy_clinical_ner.tagging.decoding import (
     spans_with_confidence,
     tagging_loss,
 )
+from spacy_clinical_ner.tagging.gold import gold_tags
 
 ENTITIES = ("predicted", "given")
 
@@ -266,8 +266,7 @@ class JointExtractor(RelationPipe):
         """(1, length) tags of the reference's entities on the tokens of the predicted Doc."""
         self.check_labels({span.label_ for span in example.reference.ents})
         index = {label: i for i, label in enumerate(self.labels)}
-        spans = filter_spans(example.get_aligned_spans_y2x(example.reference.ents))
-        return SCHEME.encode([(s.start, s.end, index[s.label_]) for s in spans], len(example.predicted))[np.newaxis]
+        return gold_tags(example, example.reference.ents, SCHEME, lambda label: (0, index[label]))
 
     def kept_pairs(self, examples: Sequence[Example]) -> Tuple[List[PairGroup], NDArray[np.bool_]]:
         """Candidates among gold mentions, without the negatives that are left out, and (pairs, labels) what is true."""

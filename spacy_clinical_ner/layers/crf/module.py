@@ -63,7 +63,7 @@ class LinearChainCRF(torchcrf.CRF):
         return value.sum() / scores.lengths.sum()
 
     def partial_log_likelihood(self, emissions: Tensor, allowed: Tensor, mask: Optional[Tensor] = None) -> Tensor:
-        """Log-probability (sequences,), in nats, that each sequence has allowed tags alone; allowed: as emissions, bool.
+        """Log-probability (sequences,), in nats, that all tags are allowed ones; allowed: as emissions, bool.
 
         With one allowed tag at each position it is `forward` with reduction="none"; where all are allowed, it says
         nothing of the position. Raises ValueError for a sequence of which no legal tagging is allowed.

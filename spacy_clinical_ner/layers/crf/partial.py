@@ -1,8 +1,8 @@
 """The log-likelihood of a partial tagging: where a tag is not known, the sum over all that it may be.
 
 Tsuboi et al. 2008, "Training conditional random fields using incomplete annotations", Eq. 4: log Z of the lattice that
-holds only the taggings which agree with what is known, minus log Z of the whole one. What is known fixes its part of the
-first; only runs of open positions need messages, between the fixed tags at both of their edges.
+holds only the taggings which agree with what is known, minus log Z of the whole one. What is known fixes its part of
+the first; only runs of open positions need messages, between the fixed tags at both of their edges.
 """
 
 from __future__ import annotations
