@@ -30,9 +30,10 @@ def calibrate(
 
     from spacy_clinical_ner.brat.reader import create_brat_corpus
     from spacy_clinical_ner.errors import ClinicalNerError
+    from spacy_clinical_ner.evaluation.reliability import BINS, Reliability
     from spacy_clinical_ner.files import check_free, replacing
     from spacy_clinical_ner.pipelines import load_pipeline, save_pipeline
-    from spacy_clinical_ner.tagging.calibration import BINS, CalibrationSet, Reliability, plot_reliability
+    from spacy_clinical_ner.tagging.calibration import CalibrationSet, plot_reliability
     from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 
     check_free(output, overwrite)

@@ -43,6 +43,12 @@ def pretrain(
     batch_size: Optional[int] = typer.Option(None, min=1, help="Sequences of a batch; default by size."),
     learning_rate: Optional[float] = typer.Option(None, min=0.0, help="At its peak; default by size."),
     held_out: float = typer.Option(0.02, min=0.0, max=0.5, help="Share of the notes that is kept for the perplexity."),
+    random_start: bool = typer.Option(
+        False,
+        "--random-start",
+        help="Begin with random weights only; else frequencies of word pieces, and which keep company, are counted and "
+        "written into the weights first, and some heads look at neighbours, which saves thousands of steps.",
+    ),
     gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
     full_precision: bool = typer.Option(
         False,
@@ -79,6 +85,7 @@ def pretrain(
         batch_size=batch_size,
         learning_rate=learning_rate,
         held_out=held_out,
+        random_start=random_start,
         full_precision=full_precision,
     )
 

@@ -33,7 +33,7 @@ class Sizes(NamedTuple):
         return max(1, self.capacity - 2 * self.overlap)
 
 
-class SplitNote(NamedTuple):
+class DocPieces(NamedTuple):
     """A Doc in word pieces. ids: all of them. edges: (tokens + 1,) pieces before each token. first: number of its first
     token among those of all Docs."""
 
@@ -57,14 +57,14 @@ class Layout:
         self.sizes = sizes
         self.pieces = pieces
         self.device = device
-        self.notes: List[SplitNote] = []
+        self.notes: List[DocPieces] = []
         self.planned: List[List[Window]] = []
         first = 0
         for doc in docs:
             ids = doc_pieces(doc, pieces, sizes.max_pieces)
             edges = piece_edges([len(each) for each in ids])
             flat = np.array([i for each in ids for i in each], dtype="int64")
-            self.notes.append(SplitNote(flat, edges, first))
+            self.notes.append(DocPieces(flat, edges, first))
             ends = sentence_ends(doc) if edges[-1] > sizes.capacity else np.zeros(0, dtype="int64")
             self.planned.append(plan_windows(edges, ends, sizes.capacity, sizes.overlap))
             first += len(doc)

@@ -15,7 +15,15 @@ from spacy_clinical_ner import __version__
 def write_card(figures: Dict[str, Any], settings: Dict[str, Any], lang: Optional[str], start: Optional[str]) -> str:
     """Markdown for the README.md of the encoder. figures: as in `PretrainingSummary.to_dict`."""
     language = f"language: {lang}\n" if lang else ""
-    begun = f"Continued from `{start}`" if start else "Trained from random weights"
+    if start:
+        begun = f"Continued from `{start}`"
+    elif settings["random_start"]:
+        begun = "Trained from random weights"
+    else:
+        begun = (
+            "Trained from weights that are random but for counted frequencies and associations of word pieces, and for "
+            "heads that look at neighbours,"
+        )
     origin = f"{begun} by masked language modelling with whole-word masking."
     vocabulary = (
         "Its vocabulary is that of the encoder it was continued from."

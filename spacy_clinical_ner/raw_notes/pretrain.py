@@ -31,6 +31,7 @@ from spacy_clinical_ner.raw_notes.settings import (
     SIZES,
     PretrainingSettings,
 )
+from spacy_clinical_ner.raw_notes.start import informed_start
 from spacy_clinical_ner.raw_notes.training import Trainer
 from spacy_clinical_ner.transformers.loading import longest_input
 from spacy_clinical_ner.transformers.vocabulary import train_tokenizer
@@ -69,7 +70,7 @@ class PretrainingSummary:
 
 
 @dataclass(frozen=True)
-class _SplitNotes:
+class _SelectedNotes:
     train: List[RawNote]
     held_out: List[RawNote]
     read: int
@@ -138,6 +139,8 @@ def pretrain(
     )
     if trainer.resume():
         say(f"going on at step {trainer.progress.step:,}")
+    elif settings.start is None and not settings.random_start:
+        informed_start(model, data.notes, settings.seed)
     done = trainer.run()
     summary = PretrainingSummary(
         notes_read=notes.read,
@@ -163,7 +166,7 @@ def pretrain(
     return summary
 
 
-def _select(sources: Sequence[PathLike], settings: PretrainingSettings) -> _SplitNotes:
+def _select(sources: Sequence[PathLike], settings: PretrainingSettings) -> _SelectedNotes:
     found = read_notes(map(Path, sources))
     filled = [note for note in found if note.text.strip()]
     repeats = find_near_duplicates([note.text for note in filled])
@@ -171,11 +174,11 @@ def _select(sources: Sequence[PathLike], settings: PretrainingSettings) -> _Spli
     if len(distinct) < 2:
         raise InputError(Path(sources[0]), None, f"{len(distinct)} distinct notes with text; two are needed at least")
     train, held_out = split_held_out(distinct, settings.held_out)
-    return _SplitNotes(train, held_out, len(found), len(repeats), len(found) - len(filled))
+    return _SelectedNotes(train, held_out, len(found), len(repeats), len(found) - len(filled))
 
 
 def _build(
-    notes: _SplitNotes, sources: Sequence[PathLike], settings: PretrainingSettings
+    notes: _SelectedNotes, sources: Sequence[PathLike], settings: PretrainingSettings
 ) -> Tuple[Any, Any, int, int, float]:
     """(tokenizer, model, sequence length, batch size, peak learning rate)."""
     if settings.start is None:

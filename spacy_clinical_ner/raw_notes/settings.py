@@ -38,6 +38,7 @@ class PretrainingSettings:
     """Settings of a run; together with the notes they decide its loss curve.
 
     size: a name of SIZES; with `start` (folder or name of an encoder to continue from) only a default for nothing.
+    random_start: begin with nothing but random weights, without `start.informed_start`.
     max_steps: optimizer steps. max_minutes: wall time, over all resumptions. Without both: PASSES over the notes.
     vocab_size, sequence_length (pieces), batch_size (sequences), learning_rate (peak): None for what suits the size.
     min_notes: a word gives pieces to the vocabulary if so many notes have it. held_out: share of the notes.
@@ -47,6 +48,7 @@ class PretrainingSettings:
 
     size: str = "tiny"
     start: Optional[str] = None
+    random_start: bool = False
     max_steps: Optional[int] = None
     max_minutes: Optional[float] = None
     seed: int = 0

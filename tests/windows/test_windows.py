@@ -98,3 +98,8 @@ def test_what_closes_a_sentence_stays_with_it():
     assert sentence_starts(Doc(VOCAB, words=["Dolor", ".", "\n"])).tolist() == []
     assert sentence_starts(Doc(VOCAB)).tolist() == []
     assert sentence_starts(Doc(VOCAB, words=["a", "b", "c"], sent_starts=[1, 0, 1])).tolist() == [2]
+
+
+@pytest.mark.parametrize("sentences, size, cores", [([4, 8, 10], 8, [8, 10]), ([5, 10, 15, 20], 10, [10, 20])])
+def test_a_sentence_that_just_fits_is_in_the_window(sentences, size, cores):
+    assert cut(sentences[-1], sentences, size) == cores
