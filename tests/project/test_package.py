@@ -9,6 +9,7 @@ import pytest
 import spacy
 import srsly
 from spacy.language import Language
+from spacy.training import Example
 
 from spacy_clinical_ner import __version__
 from spacy_clinical_ner.brat import BratDocument, Entity
@@ -76,6 +77,19 @@ def inputs(tmp_path: Path) -> Path:
     srsly.write_json(tmp_path / "corpus.json", CORPUS.to_dict())
     srsly.write_json(tmp_path / "metrics.json", scores())
     return tmp_path
+
+
+def trained_crf_ner(folder: Path) -> Path:
+    nlp = blank_pipeline("es")
+    nlp.add_pipe("crf_ner")
+    text = "Ingresa Zanquelia con fiebre."
+    example = Example.from_dict(nlp.make_doc(text), {"entities": [(22, 28, "SYMPTOM")]})
+    optimizer = nlp.initialize(lambda: [example])
+    for _ in range(30):
+        nlp.update([example], sgd=optimizer)
+    nlp(text)
+    nlp.to_disk(folder)
+    return folder
 
 
 def build(inputs: Path, version: str = "1.2.3") -> Path:
