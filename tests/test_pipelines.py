@@ -36,15 +36,26 @@ pipeline = ["crf_ner"]
 [nlp.tokenizer]
 @tokenizers = "spacy-clinical-ner.ClinicalTokenizer.v1"
 
+[components]
+
 [components.crf_ner]
 factory = "crf_ner"
 
+[components.crf_ner.model]
+@architectures = "spacy-clinical-ner.CrfTagger.v1"
+
 [components.crf_ner.model.tok2vec]
+@architectures = "spacy.MultiHashEmbed.v2"
 width = 16
+attrs = ["NORM", "PREFIX", "SUFFIX", "SHAPE"]
 rows = [200, 50, 50, 50]
+include_static_vectors = false
 
 [components.crf_ner.model.encoder]
+@architectures = "spacy-clinical-ner.BiLSTM.v1"
 hidden_width = 16
+
+[corpora]
 
 [corpora.train]
 @readers = "spacy-clinical-ner.BratCorpus.v1"
@@ -170,7 +181,7 @@ def test_entity_ruler_knows_its_own_words_again(tmp_path: Path) -> None:
     assert [e.text for e in spacy.load(tmp_path)(TEXTS[0]).ents] == ["fiebre alta"]
 
 
-@pytest.mark.parametrize("callback", [CALLBACK, ""])
+@pytest.mark.parametrize("callback", [CALLBACK, ""], ids=["spacy train", "workflow"])
 def test_training_leaves_clean_pipelines_that_can_go_on(callback: str, notes: Path, tmp_path: Path) -> None:
     """Plain `spacy train` with the callback; without it, our workflow."""
     config = tmp_path / "train.cfg"
