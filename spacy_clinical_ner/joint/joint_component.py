@@ -39,7 +39,7 @@ from spacy_clinical_ner.tagging.decoding import (
     spans_with_confidence,
     tagging_loss,
 )
-from spacy_clinical_ner.tagging.gold import gold_tags
+from spacy_clinical_ner.tagging.gold import blocked_tokens, gold_tags, write_entities
 
 ENTITIES = ("predicted", "given")
 
@@ -177,7 +177,7 @@ class JointExtractor(RelationPipe):
         def mentions(emissions: Sequence[Floats2d]) -> List[Sequence[Span]]:
             if not finds_entities:
                 return [self.mentions_between(doc) for doc in docs]
-            found.extend(self._find_entities(emissions))
+            found.extend(self._find_entities(docs, emissions))
             return [make_spans(doc, entities, self.labels) for doc, entities in zip(docs, found)]
 
         scored = self._score(docs, mentions)
@@ -192,13 +192,15 @@ class JointExtractor(RelationPipe):
     def mentions_between(self, doc: Doc) -> Sequence[Span]:
         return get_spans(doc, self.spans_key if self.entities == "given" else None)
 
-    def _find_entities(self, emissions: Sequence[Floats2d]) -> List[List[TokenMention]]:
+    def _find_entities(self, docs: Sequence[Doc], emissions: Sequence[Floats2d]) -> List[List[TokenMention]]:
+        blocked = blocked_tokens(docs)
         return find_mentions(
             network(self.model).decoder,
             SCHEME,
             [as_tensor(self.model, array) for array in emissions],
             max_tokens=self.max_batch_tokens,
             threshold=self.entity_threshold,
+            blocked=blocked if any(map(len, blocked)) else None,
         )
 
     def _score(
@@ -219,7 +221,7 @@ class JointExtractor(RelationPipe):
         """Write entities with their confidence, and relations."""
         for doc, (entities, relations) in zip(docs, scores):
             if entities is not None:
-                doc.set_ents(spans_with_confidence(doc, entities, self.labels))
+                write_entities(doc, spans_with_confidence(doc, entities, self.labels))
             if relations is not None:
                 set_relations(doc, relations)
 

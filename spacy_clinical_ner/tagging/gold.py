@@ -38,7 +38,7 @@ def gold_tags(
     length = len(example.predicted)
     unknown = np.zeros((chains, length), dtype=bool)
     if flat:
-        unknown |= _on_predicted(example, np.flatnonzero(example.reference.to_array(ENT_IOB) == _MISSING))
+        unknown |= unknown_tokens(example)
     if len(aligned) < len(spans):
         for span in spans:
             if not example.get_aligned_spans_y2x([span], allow_overlap=True):
@@ -58,6 +58,11 @@ def gold_tags(
     return tags
 
 
+def unknown_tokens(example: Example) -> NDArray[np.bool_]:
+    """(length,) tokens of the predicted Doc that share characters with one of which `doc.ents` tells nothing."""
+    return _on_predicted(example, np.flatnonzero(example.reference.to_array(ENT_IOB) == _MISSING))
+
+
 def _on_predicted(example: Example, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(length,) which tokens of the predicted Doc share characters with these of the reference."""
     shared = np.zeros(len(example.predicted), dtype=bool)
@@ -69,7 +74,15 @@ def _on_predicted(example: Example, tokens: NDArray[np.int64]) -> NDArray[np.boo
     return shared
 
 
-def blocked_tokens(doc: Doc) -> NDArray[np.int64]:
-    """The tokens that must not be part of an entity: those of `doc.set_ents(blocked=...)`."""
-    iob, entity_type = doc.to_array([ENT_IOB, ENT_TYPE]).T
-    return np.flatnonzero((iob == _BEGINS) & (entity_type == 0))
+def blocked_tokens(docs: Sequence[Doc]) -> list[NDArray[np.int64]]:
+    """Of each Doc the tokens that must not be part of an entity: those of `doc.set_ents(blocked=...)`."""
+    values = [doc.to_array([ENT_IOB, ENT_TYPE]).reshape(-1, 2) for doc in docs]
+    return [np.flatnonzero((each[:, 0] == _BEGINS) & (each[:, 1] == 0)) for each in values]
+
+
+def write_entities(doc: Doc, spans: Sequence[Span], kept: Sequence[Span] = ()) -> None:
+    """Write to `doc.ents` what is kept and, of `spans`, what is on no token of that; blocked tokens stay blocked."""
+    blocked = blocked_tokens([doc])[0].tolist()
+    taken = {*blocked, *(i for entity in kept for i in range(entity.start, entity.end))}
+    new = [span for span in spans if taken.isdisjoint(range(span.start, span.end))]
+    doc.set_ents([*kept, *new], blocked=[doc[i : i + 1] for i in blocked])

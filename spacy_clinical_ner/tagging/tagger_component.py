@@ -17,7 +17,7 @@ from spacy_clinical_ner.bridge.torch_shim import as_floats2d, as_tensor
 from spacy_clinical_ner.bridge.trainable import Lesson, TrainableComponent, check_probability, listens
 from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 from spacy_clinical_ner.tagging.decoding import TokenMention, find_mentions, spans_with_confidence, tagging_loss
-from spacy_clinical_ner.tagging.gold import blocked_tokens, gold_tags
+from spacy_clinical_ner.tagging.gold import blocked_tokens, gold_tags, write_entities
 from spacy_clinical_ner.tagging.pool import decoder
 from spacy_clinical_ner.tagging.tagger_architectures import set_labels
 from spacy_clinical_ner.tagging.views import View, as_doc, to_tokens
@@ -165,8 +165,8 @@ class CrfEntityRecognizer(TrainableComponent):
 
     def _blocked(self, docs: Sequence[Doc], views: Sequence[Optional[View]]) -> Optional[List[NDArray[np.int64]]]:
         """The blocked tokens of each Doc among what the model reads of it; None if there are none."""
-        blocked = [blocked_tokens(doc) for doc in docs] if self.spans_key is None else []
-        if not any(map(len, blocked)):
+        blocked = blocked_tokens(docs)
+        if self.spans_key is not None or not any(map(len, blocked)):
             return None
         return [
             tokens if view is None else np.flatnonzero(np.isin(view.tokens, tokens))
@@ -179,12 +179,8 @@ class CrfEntityRecognizer(TrainableComponent):
             spans = spans_with_confidence(doc, mentions, self.labels)
             if self.spans_key is not None:
                 doc.spans[self.spans_key] = SpanGroup(doc, name=self.spans_key, spans=spans)
-                continue
-            blocked = blocked_tokens(doc).tolist()
-            kept = [] if self.overwrite else list(doc.ents)
-            taken = {*blocked, *(i for entity in kept for i in range(entity.start, entity.end))}
-            new = [span for span in spans if taken.isdisjoint(range(span.start, span.end))]
-            doc.set_ents([*kept, *new], blocked=[doc[i : i + 1] for i in blocked])
+            else:
+                write_entities(doc, spans, kept=[] if self.overwrite else list(doc.ents))
 
     def teaches(self, example: Example) -> bool:
         if self.spans_key is None:
