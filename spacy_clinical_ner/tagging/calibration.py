@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 from spacy.training import Example
 from spacy.util import minibatch
 from thinc.types import Floats2d
