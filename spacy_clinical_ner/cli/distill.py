@@ -42,7 +42,7 @@ def distill(
 
     from spacy_clinical_ner.errors import InputError
     from spacy_clinical_ner.files import check_free, replacing
-    from spacy_clinical_ner.pipelines import load_pipeline
+    from spacy_clinical_ner.pipelines import load_pipeline, save_pipeline
     from spacy_clinical_ner.raw_notes.notes import read_notes, split_held_out
     from spacy_clinical_ner.tagging.distillation import (
         Agreement,
@@ -82,7 +82,7 @@ def distill(
         report=report, watch=lambda batches: tqdm(batches, unit="batch", leave=False, disable=None)
     )
     with replacing(output) as temporary:
-        student.to_disk(temporary)
+        save_pipeline(student, temporary)
     msg.good(f"Saved the student to {output}")
 
 

@@ -28,11 +28,11 @@ def pool(
     from wasabi import msg
 
     from spacy_clinical_ner.files import check_free, replacing
-    from spacy_clinical_ner.pipelines import load_pipeline
+    from spacy_clinical_ner.pipelines import load_pipeline, save_pipeline
     from spacy_clinical_ner.tagging.pooled_pipelines import pool_pipelines
 
     check_free(output, overwrite)
     nlp = pool_pipelines([load_pipeline(pipeline) for pipeline in pipelines], component, weights or None)
     with replacing(output) as temporary:
-        nlp.to_disk(temporary)
+        save_pipeline(nlp, temporary)
     msg.good(f"Saved the pool of {len(pipelines)} taggers to {output}")
