@@ -37,6 +37,7 @@ def _register() -> None:
         report,
         search,
         stats,
+        trim,
         vectors,
     )
 
@@ -45,6 +46,7 @@ def _register() -> None:
     app.command("stats")(stats.stats)
     app.command("vectors")(vectors.vectors)
     app.command("pretrain")(pretrain.pretrain)
+    app.command("trim")(trim.trim)
     app.command("pool")(pool.pool)
     app.command("refit")(refit.refit)
     app.command("distill")(distill.distill)
