@@ -8,7 +8,7 @@ from typing import Iterator, List, Optional, Union
 from spacy_clinical_ner.brat.document import BratDocument
 from spacy_clinical_ner.brat.parse import parse_standoff
 from spacy_clinical_ner.errors import InputError
-from spacy_clinical_ner.files import read_text, replacing
+from spacy_clinical_ner.files import check_name, read_text, replacing
 
 
 def read_document(
@@ -49,7 +49,7 @@ def list_notes(folder: Union[str, Path]) -> List[Path]:
         if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
             continue
         if path.suffix == ".txt":
-            notes.append(path)
+            notes.append(check_name(path))
         elif path.suffix == ".ann":
             annotations.append(path)
     orphans = sorted(set(annotations) - {note.with_suffix(".ann") for note in notes})
