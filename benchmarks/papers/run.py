@@ -30,7 +30,7 @@ from benchmarks.papers.tables import Row, Table, expand
 from benchmarks.papers.tokens import token_scores
 from benchmarks.results import commit
 from spacy_clinical_ner.errors import ClinicalNerError
-from spacy_clinical_ner.project.layout import find_records, prepare
+from spacy_clinical_ner.project.layout import find_records, prepare_corpus
 from spacy_clinical_ner.training.workflow import uses_vectors
 
 WORK = BENCHMARKS / "work" / "papers"
@@ -74,7 +74,7 @@ def find_parts(name: str, lang: str, folder: Path) -> Tuple[Parts, Path]:
         return lay_out(Corpus(name, lang, None, "dev"), folder, work), work
     prepared = work / "prepared"
     if not (prepared / "corpus.json").is_file():
-        for remark in prepare(folder, prepared, name=folder.name).remarks:
+        for remark in prepare_corpus(folder, prepared, name=folder.name).remarks:
             typer.echo(remark)
     return lay_out(Corpus(name, lang, "dev", "test"), prepared, work), work
 
@@ -217,7 +217,7 @@ def finish_row(row: Row, table: Table, setting: Setting, trainer: Trainer, *, fr
 def _relations(name: str, config: Config, setting: Setting, folder: Path, done: Mapping[str, Any]) -> Dict[str, Any]:
     """{"entities": whether they are found, "gold", "end_to_end": scores of relations, None for what is not found}."""
     component = config["components"]["joint_extractor"]
-    entities, relations = component["entity_weight"] > 0, component["relation_weight"] > 0
+    entities, relations = (component.get(f"{task}_weight", 1.0) > 0 for task in ("entity", "relation"))
     found: Dict[str, Any] = {"entities": entities, "gold": None, "end_to_end": None}
     if relations:
         annotate(name, Path(done["model"]), setting.parts.test, folder, given_entities=True)

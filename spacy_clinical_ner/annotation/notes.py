@@ -26,7 +26,6 @@ from spacy_clinical_ner.brat import (
 )
 from spacy_clinical_ner.brat.docs import without_relations
 from spacy_clinical_ner.errors import InputError, OutputError
-from spacy_clinical_ner.files import read_text
 
 PathLike = Union[str, Path]
 
@@ -70,7 +69,7 @@ def plan_jobs(source: PathLike, output: PathLike, *, overwrite: bool = False) ->
     """
     source, output = Path(source), Path(output)
     if source.is_file():
-        if source.suffix != ".txt":
+        if source.suffix.lower() != ".txt":
             raise InputError(source, None, "not a .txt file")
         folder, notes = source.parent, [source]
     else:
@@ -99,6 +98,7 @@ def annotate_notes(
     n_process: int = 1,
     batch_size: Optional[int] = None,
     given_entities: bool = False,
+    offsets: str = "characters",
     progress: bool = False,
 ) -> AnnotationSummary:
     """Annotate notes and write each as a .txt, byte for byte the same, with an .ann beside it.
@@ -110,6 +110,7 @@ def annotate_notes(
     given_entities: take the mentions from the .ann beside each note instead of finding any. All of its lines are kept
         but for relations and what is said about them, and those that the pipeline finds are added. Components that
         write `doc.ents` or `doc.spans` do not run, or, if they find relations as well, leave the mentions as they are.
+    offsets: how the given .ann files count, see `read_document`.
     progress: show a progress bar on stderr.
 
     A note that cannot be read, on which the pipeline fails or whose labels BRAT cannot hold ends up in `failures`; all
@@ -119,7 +120,7 @@ def annotate_notes(
     start = time.perf_counter()
     prepared = given_mentions(nlp) if given_entities else nullcontext()
     with tqdm(total=len(jobs), unit="note", disable=not progress) as bar, prepared:
-        notes = _GivenNotes(nlp, spans_key) if given_entities else _Notes(nlp)
+        notes = _GivenNotes(nlp, spans_key, offsets) if given_entities else _Notes(nlp)
         for part, zone in _zones(nlp, jobs, n_process):
             with zone:
                 for job, source, result in _run(notes, iter(part), n_process, batch_size):
@@ -190,8 +191,8 @@ class _Notes:
         self.nlp = nlp
 
     def read(self, job: Job) -> BratDocument:
-        # Annotations that stand beside the note may be as broken as they like: nobody looks at them.
-        return BratDocument(job.note.stem, read_text(job.note))
+        # Annotations that stand beside the note may be as broken as they like.
+        return read_document(job.note, annotations=False)
 
     def input(self, document: BratDocument) -> Union[str, Doc]:
         return document.text
@@ -200,12 +201,13 @@ class _Notes:
 class _GivenNotes(_Notes):
     """As Docs with the mentions that they have."""
 
-    def __init__(self, nlp: Language, spans_key: str) -> None:
+    def __init__(self, nlp: Language, spans_key: str, offsets: str) -> None:
         super().__init__(nlp)
+        self.offsets = offsets
         self.spans_key = spans_key
 
     def read(self, job: Job) -> BratDocument:
-        document = read_document(job.note)
+        document = read_document(job.note, offsets=self.offsets)
         if not document.audit.has_ann:
             raise InputError(job.note, None, "no .ann beside this note to take its entities from")
         return without_relations(document)

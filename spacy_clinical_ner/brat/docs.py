@@ -21,8 +21,8 @@ from spacy_clinical_ner.brat.document import (
     RelationLine,
     column_texts,
 )
-from spacy_clinical_ner.brat.parse import dangling, parse_standoff
-from spacy_clinical_ner.extensions import BRAT, Relation, get_confidence, get_relations, set_relations
+from spacy_clinical_ner.brat.parts import joined, store, stored_parts, without_dangling
+from spacy_clinical_ner.extensions import Relation, get_confidence, get_relations, set_relations
 
 MentionKey = Tuple[str, int, int]  # label, start and end character
 RelationKey = Tuple[str, MentionKey, MentionKey]  # label, head, tail
@@ -83,13 +83,7 @@ def fill_doc(alignment: Alignment, document: BratDocument, *, spans_key: str = "
             if not outcome.reason
         ),
     )
-    doc.user_data[BRAT] = {
-        "name": document.name,
-        "characters": len(document.text),
-        "ann": document.standoff(),
-        "spans_key": spans_key,
-        "shown": shown,
-    }
+    store(doc, document, shown, spans_key)
     return doc
 
 
@@ -113,7 +107,8 @@ def from_doc(
     confidence: write `span._.confidence` of new mentions and the score of new relations into AnnotatorNotes lines.
     source: the document that `to_doc` made the Doc of, where it is at hand: its annotations need not be parsed again.
 
-    Raises ValueError if the Doc's text is not the one that its BRAT annotations belong to.
+    A part of a Doc (`Span.as_doc(copy_user_data=True)`) keeps what lies inside; in Docs put together (`Doc.from_docs`)
+    ids that clash are given anew. Raises ValueError if the text is not the one that the annotations belong to.
     """
     source, rows = _source(doc, spans_key, source)
     places = _places(doc, spans_key)
@@ -135,11 +130,12 @@ def from_doc(
     }
     ids = _FreshIds(source.annotations())
     new_entities, new_notes = [], []
+    text = doc.text  # put together anew each time one asks for it
     for key in sorted(fresh, key=lambda key: (key[1], key[2], key[0])):
         label, start, end = key
         known[key] = ids.next("T")
-        text = next(column_texts(doc.text, ((start, end),)))
-        new_entities.append(Entity(known[key], label, ((start, end),), text))
+        column = next(column_texts(text, ((start, end),)))
+        new_entities.append(Entity(known[key], label, ((start, end),), column))
         probability = get_confidence(fresh[key])
         if confidence and probability is not None:
             new_notes.append(_confidence_note(ids, known[key], probability))
@@ -157,7 +153,7 @@ def from_doc(
         if confidence:
             new_notes.append(_confidence_note(ids, new_relations[-1].id, relation.score))
 
-    kept = _without_dangling(source, entities, relations)
+    kept = without_dangling(source, entities, relations)
     return replace(
         kept,
         name=source.name if name is None else name,
@@ -169,7 +165,7 @@ def from_doc(
 
 def without_relations(document: BratDocument, keep: Sequence[RelationLine] = ()) -> BratDocument:
     """The document without its R lines, but for those to keep, and whatever is said about them."""
-    return _without_dangling(document, document.entities, list(keep))
+    return without_dangling(document, document.entities, list(keep))
 
 
 class _Row(NamedTuple):
@@ -197,20 +193,21 @@ class _FreshIds:
 
 
 def _source(doc: Doc, spans_key: str, document: Optional[BratDocument]) -> Tuple[BratDocument, Dict[str, _Row]]:
-    """The document that `to_doc` put into the Doc (an empty one if it did not), and how each mention was shown."""
-    stored = doc.user_data.get(BRAT)
-    if stored is None:
+    """The document that `to_doc` put into the Doc (an empty one if it did not), and how each mention was shown.
+
+    Of a Doc put together from several, that of all of them.
+    """
+    parts = stored_parts(doc, document)
+    if not parts:
         return BratDocument("", doc.text), {}
-    if stored["characters"] != len(doc.text):
-        raise ValueError("the Doc's text is not the one that the BRAT annotations in its user_data belong to")
-    if document is None:
-        document = parse_standoff(stored["name"], doc.text, stored["ann"], path=stored["name"])
-    labels = {entity.id: entity.label for entity in document.entities}
-    rows = {id: _Row(None, ()) for id in labels}
-    for id, start, end, in_ents in stored["shown"]:
-        places = (("spans",) if stored["spans_key"] == spans_key else ()) + (("ents",) if in_ents else ())
-        rows[id] = _Row((labels[id], start, end), places)
-    return document, rows
+    rows: Dict[str, _Row] = {}
+    for part in parts:
+        labels = {entity.id: entity.label for entity in part.document.entities}
+        rows.update((id, _Row(None, ())) for id in labels)
+        for id, start, end, in_ents in part.shown:
+            places = (("spans",) if part.spans_key == spans_key else ()) + (("ents",) if in_ents else ())
+            rows[id] = _Row((labels[id], start, end), places)
+    return joined([part.document for part in parts]), rows
 
 
 def _places(doc: Doc, spans_key: str) -> Dict[str, Set[MentionKey]]:
@@ -254,36 +251,3 @@ def _standing_relations(
                 continue
         relations.append(relation)
     return relations, shown
-
-
-def _without_dangling(source: BratDocument, entities: List[Entity], relations: List[RelationLine]) -> BratDocument:
-    """The source with only these mentions and relations, and without whatever pointed to the others."""
-    standing = {entity.id for entity in entities}
-    events = [event for event in source.events if event.trigger in standing]
-    standing.update(event.id for event in events)
-    events = [
-        replace(event, arguments=tuple(pair for pair in event.arguments if pair[1] in standing)) for event in events
-    ]
-    equivalences = [
-        replace(equivalence, members=tuple(member for member in equivalence.members if member in standing))
-        for equivalence in source.equivalences
-    ]
-    trimmed = replace(
-        source,
-        entities=entities,
-        events=events,
-        relations=relations,
-        equivalences=[equivalence for equivalence in equivalences if len(set(equivalence.members)) > 1],
-    )
-    fallen = {line.line for line, _ in dangling(trimmed.annotations())}
-
-    def left(lines: list) -> list:
-        return [line for line in lines if line.line not in fallen]
-
-    return replace(
-        trimmed,
-        relations=left(relations),
-        attributes=left(source.attributes),
-        normalizations=left(source.normalizations),
-        notes=left(source.notes),
-    )

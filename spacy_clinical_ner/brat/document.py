@@ -16,12 +16,24 @@ Fragment = Tuple[int, int]
 KEPT, REPAIRED, DROPPED = "kept", "repaired", "dropped"
 
 
+class Malformed(ValueError):
+    """A line that cannot be kept: the reason, by which the audit counts, and the same said of this very line.
+
+    Neither quotes the line, which may hold note text.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail or reason)
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Entity:
     """A `T` line: a mention.
 
     fragments: (start, end) character offsets in the order of the file; may be unsorted, adjacent or overlapping.
-    text: the mention's text column: fragments joined by one space, line breaks turned into spaces.
+    text: the mention's text column as it stands in the file: the fragments joined by one space, line breaks turned
+        into spaces; it may have other white space than the note.
     pieces: the sorted fragments, merged where they touch, overlap or are parted by nothing but a line break. Filled
         in by the reader, which knows the text; without it only touching and overlapping fragments are merged.
     """

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict, deque
+from collections import defaultdict
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
+from typing import Callable, Dict, List, Optional, Tuple, Union
 
 from spacy_clinical_ner.brat.document import (
     DROPPED,
@@ -19,43 +19,23 @@ from spacy_clinical_ner.brat.document import (
     Equivalence,
     Event,
     LineState,
+    Malformed,
     Normalization,
     Note,
     RelationLine,
     column_texts,
     merge_fragments,
 )
+from spacy_clinical_ner.brat.offsets import CHARACTERS, OFFSETS, TEXT_DIFFERS, Reading, agrees
+from spacy_clinical_ner.brat.references import ID, NAMES, dangling
 from spacy_clinical_ner.errors import InputError
 
-TEXT_REWRITTEN = "mention text differed from the document: rewritten from the offsets"
+WHITE_SPACE = "mention text differed from the document in white space: kept as it stands"
 COLUMNS_SET_APART = "columns after the mention text set apart"
 SPACING = "spacing or number format normalised"
+LABEL_WITH_SPACE = "white space in the label: a label is one word"
 
-_ID = re.compile(r"[TREAMN#][0-9]{1,18}|\*")
 _OFFSETS = re.compile(r"-?[0-9]{1,18}")
-_NAMES = {
-    "T": "mention",
-    "R": "relation",
-    "E": "event",
-    "A": "attribute",
-    "M": "attribute",
-    "*": "equivalence",
-    "N": "normalization",
-    "#": "note",
-}
-# What the ids in a line may stand for. A note may be about anything that has an id of its own.
-_MAY_POINT_TO = {"R": "TE", "E": "TE", "A": "TER", "M": "TER", "*": "TE", "N": "TER", "#": "TREAMN#"}
-
-
-class _Malformed(ValueError):
-    """A line that cannot be kept: the reason, by which the audit counts, and the same said of this very line.
-
-    Neither quotes the line, which may hold note text.
-    """
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(detail or reason)
-        self.reason = reason
 
 
 def parse_standoff(
@@ -66,26 +46,34 @@ def parse_standoff(
     path: Union[str, Path] = "",
     on_error: str = "raise",
     text_mismatch: str = "repair",
+    offsets: str = CHARACTERS,
 ) -> BratDocument:
     """Parse `ann`, the content of an .ann file, against the text of its note.
 
     path: the .ann file, for error messages.
     on_error: "raise", or "drop" to drop a malformed line and all lines that need it.
-    text_mismatch: "repair", or "error" to call a mention text that differs from the document malformed.
-    Raises InputError with the line number for a malformed line, unless `on_error` is "drop".
+    text_mismatch: "repair", or "error" to call a mention malformed whose text differs from the document in white space
+        alone; one that differs in more is malformed in any case. "trust" compares no texts.
+    offsets: how the offsets are counted, one of `offsets.OFFSETS`; "auto" reads each note by the way that makes all of
+        its mention texts agree. Offsets of the document count characters, whatever those in the file do.
+    Raises InputError with the line number for a malformed line, unless `on_error` is "drop", and OffsetsError where a
+    mention text disagrees and another way of counting makes all of the note agree.
     """
     if on_error not in ("raise", "drop"):
         raise ValueError(f"on_error is 'raise' or 'drop', not {on_error!r}")
-    if text_mismatch not in ("repair", "error"):
-        raise ValueError(f"text_mismatch is 'repair' or 'error', not {text_mismatch!r}")
+    if text_mismatch not in ("repair", "error", "trust"):
+        raise ValueError(f"text_mismatch is 'repair', 'error' or 'trust', not {text_mismatch!r}")
+    if offsets not in OFFSETS:
+        raise ValueError(f"offsets is one of {', '.join(OFFSETS)}, not {offsets!r}")
     bom = ann.startswith("\ufeff")
     # Only "\n" ends a line: mention texts may hold U+2028, U+0085 and the like, where str.splitlines cuts.
     rows = ann[bom:].split("\n")
+    reading = Reading(text, rows, offsets, path, text_mismatch != "trust")
     states: Dict[int, LineState] = {}
     lines: List[Annotation] = []
     ids = set()
 
-    def drop(number: int, kind: str, label: str, error: _Malformed) -> None:
+    def drop(number: int, kind: str, label: str, error: Malformed) -> None:
         if on_error == "raise":
             raise InputError(path, number, str(error)) from None
         states[number] = LineState(number, kind, label, DROPPED, error.reason)
@@ -93,14 +81,14 @@ def parse_standoff(
     for number, row in enumerate(rows, start=1):
         if not row.strip(" \t\r"):
             continue
-        kind = row[0] if row[0] in _NAMES else "?"
+        kind = row[0] if row[0] in NAMES else "?"
         try:
-            annotation, repair = _parse_line(row, number, text)
-            if repair == TEXT_REWRITTEN and text_mismatch == "error":
-                raise _Malformed("mention text differs from the document at its offsets")
+            annotation, repair = _parse_line(row, number, reading)
+            if repair == WHITE_SPACE and text_mismatch == "error":
+                raise Malformed(TEXT_DIFFERS)
             if annotation.id in ids:
-                raise _Malformed("duplicate id", f"duplicate id {annotation.id}")
-        except _Malformed as error:
+                raise Malformed("duplicate id", f"duplicate id {annotation.id}")
+        except Malformed as error:
             drop(number, kind, "", error)
             continue
         if kind != "*":
@@ -132,119 +120,64 @@ def parse_standoff(
     )
 
 
-def references(annotation: Annotation) -> Tuple[str, ...]:
-    """The ids of other lines that a line needs, in the order in which it names them."""
-    if isinstance(annotation, RelationLine):
-        return tuple(target for _, target in annotation.arguments)
-    if isinstance(annotation, Event):
-        return (annotation.trigger, *(target for _, target in annotation.arguments))
-    if isinstance(annotation, Equivalence):
-        return annotation.members
-    if isinstance(annotation, Entity):
-        return ()
-    return (annotation.target,)
-
-
-def dangling(lines: Sequence[Annotation]) -> List[Tuple[Annotation, _Malformed]]:
-    """Lines that point to nothing, and in turn the lines that point to those, in file order, each with the reason.
-
-    Linear in the number of references. Lines are told apart by their line numbers.
-    """
-    known = {line.id for line in lines}
-    needed_by: Dict[str, List[Annotation]] = defaultdict(list)
-    queue = deque(lines)
-    for line in lines:
-        for target in references(line):
-            needed_by[target].append(line)
-    fallen: Dict[int, Tuple[Annotation, _Malformed]] = {}
-    while queue:
-        line = queue.popleft()
-        error = _broken_reference(line, known)
-        if error and line.line not in fallen:
-            fallen[line.line] = (line, error)
-            if line.id != "*":
-                known.discard(line.id)
-                queue.extend(needed_by[line.id])
-    return sorted(fallen.values(), key=lambda pair: pair[0].line)
-
-
-def _broken_reference(annotation: Annotation, known: Set[str]) -> Optional[_Malformed]:
-    kind = annotation.id[0]
-    name = _NAMES[kind]
-    for position, target in enumerate(references(annotation)):
-        is_trigger = kind == "E" and position == 0
-        if not _ID.fullmatch(target) or target == "*":
-            return _Malformed(f"the {name} points to something that is not an id")
-        if target[0] not in ("T" if is_trigger else _MAY_POINT_TO[kind]):
-            role = "trigger" if is_trigger else "target"
-            wrong = _NAMES[target[0]]
-            return _Malformed(
-                f"the {role} of the {name} cannot be of kind {wrong}",
-                f"{name} {annotation.id} points to {target}: its {role} cannot be of kind {wrong}",
-            )
-        if target not in known:
-            return _Malformed(
-                f"the {name} points to an id that no line defines",
-                f"{name} {annotation.id} points to {target}, which no line defines",
-            )
-    return None
-
-
-def _parse_line(row: str, number: int, text: str) -> Tuple[Annotation, str]:
-    """The annotation in a line, and how it had to be repaired ("" if it did not). Raises _Malformed."""
-    if row[0] not in _NAMES:
-        raise _Malformed("unknown kind of line: a line begins with T, R, E, A, M, N, * or #")
+def _parse_line(row: str, number: int, reading: Reading) -> Tuple[Annotation, str]:
+    """The annotation in a line, and how it had to be repaired ("" if it did not). Raises Malformed."""
+    if row[0] not in NAMES:
+        raise Malformed("unknown kind of line: a line begins with T, R, E, A, M, N, * or #")
     head, tab, rest = row.partition("\t")
-    name = _NAMES[row[0]]
+    name = NAMES[row[0]]
     if not tab:
-        raise _Malformed(f"missing tab after the id of the {name}")
-    if not _ID.fullmatch(head):
+        raise Malformed(f"missing tab after the id of the {name}")
+    if not ID.fullmatch(head):
         expected = "*" if row[0] == "*" else f"{row[0]} and a number"
-        raise _Malformed(f"bad id: the id of a {name} is {expected}")
+        raise Malformed(f"bad id: the id of a {name} is {expected}")
     if row[0] == "T":
-        return _parse_entity(head, rest, number, text)
+        return _parse_entity(head, rest, number, reading)
     annotation = _PARSERS[row[0]](head, rest, number)
     return annotation, "" if annotation.render() == row else SPACING
 
 
-def _parse_entity(id: str, rest: str, number: int, text: str) -> Tuple[Entity, str]:
+def _parse_entity(id: str, rest: str, number: int, reading: Reading) -> Tuple[Entity, str]:
     data, tab, column = rest.partition("\t")
     if not tab:
-        raise _Malformed("missing tab between the offsets and the text of the mention")
+        raise Malformed("missing tab between the offsets and the text of the mention")
     label, _, offsets = data.partition(" ")
     _check_label(label)
-    fragments = tuple(_parse_fragment(part, text) for part in offsets.split(";"))
-    pieces = merge_fragments(fragments, text)
-    repair = "" if data == f"{label} " + ";".join(f"{a} {b}" for a, b in fragments) else SPACING
-    for expected in column_texts(text, fragments):
+    counted = tuple(_parse_fragment(part) for part in offsets.split(";"))
+    fragments = reading.place(counted, column, number)
+    pieces = merge_fragments(fragments, reading.text)
+    repair = reading.repair
+    if not repair and data != f"{label} " + ";".join(f"{a} {b}" for a, b in counted):
+        repair = SPACING
+    for expected in column_texts(reading.text, fragments):
         if not column.startswith(expected):
             continue
         trailing = column[len(expected) :]
         if trailing in ("", "\r"):
             return Entity(id, label, fragments, expected, number, trailing, pieces), repair
         if trailing[0] == "\t":
-            return Entity(id, label, fragments, expected, number, trailing, pieces), COLUMNS_SET_APART
-    expected = next(column_texts(text, fragments))
-    trailing = "\r" if column.endswith("\r") else ""
-    return Entity(id, label, fragments, expected, number, trailing, pieces), TEXT_REWRITTEN
+            return Entity(id, label, fragments, expected, number, trailing, pieces), repair or COLUMNS_SET_APART
+    first = column.partition("\t")[0]
+    if not agrees(first, reading.text, fragments):
+        first = column.removesuffix("\r")
+    return Entity(id, label, fragments, first, number, column[len(first) :], pieces), repair or WHITE_SPACE
 
 
-def _parse_fragment(part: str, text: str) -> Tuple[int, int]:
+def _parse_fragment(part: str) -> Tuple[int, int]:
     offsets = [offset for offset in part.split(" ") if offset]
+    if len(offsets) > 2 and not _OFFSETS.fullmatch(offsets[0]) and all(map(_OFFSETS.fullmatch, offsets[-2:])):
+        raise Malformed(LABEL_WITH_SPACE)
     if len(offsets) != 2:
-        raise _Malformed("a mention needs a start and an end offset, fragments parted by a semicolon")
+        raise Malformed("a mention needs a start and an end offset, fragments parted by a semicolon")
     if not all(_OFFSETS.fullmatch(offset) for offset in offsets):
-        raise _Malformed("an offset of the mention is not a whole number")
+        raise Malformed("an offset of the mention is not a whole number")
     start, end = int(offsets[0]), int(offsets[1])
     if start < 0:
-        raise _Malformed("negative offset", f"negative offset {start}")
+        raise Malformed("negative offset", f"negative offset {start}")
     if end < start:
-        raise _Malformed("end before start", f"end offset {end} lies before start offset {start}")
+        raise Malformed("end before start", f"end offset {end} lies before start offset {start}")
     if end == start:
-        raise _Malformed("empty mention", f"empty mention: start and end offset are both {start}")
-    if end > len(text):
-        detail = f"offset {end} lies beyond the text, which has {len(text)} characters"
-        raise _Malformed("offset beyond the text", detail)
+        raise Malformed("empty mention", f"empty mention: start and end offset are both {start}")
     return start, end
 
 
@@ -252,8 +185,10 @@ def _parse_relation(id: str, rest: str, number: int) -> RelationLine:
     data, trailing = _split_trailing(rest)
     label, *arguments = _fields(data)
     _check_label(label)
+    if len(arguments) > 2 and ":" not in arguments[0]:
+        raise Malformed(LABEL_WITH_SPACE)
     if len(arguments) != 2:
-        raise _Malformed("a relation has two arguments", f"relation {id} has {len(arguments)} arguments, not two")
+        raise Malformed("a relation has two arguments", f"relation {id} has {len(arguments)} arguments, not two")
     first, second = (_parse_pair(argument, "relation") for argument in arguments)
     return RelationLine(id, label, (first, second), number, trailing)
 
@@ -262,7 +197,7 @@ def _parse_event(id: str, rest: str, number: int) -> Event:
     data, trailing = _split_trailing(rest)
     first, *others = _fields(data)
     if ":" not in first:
-        raise _Malformed("event without a trigger: TYPE:ID expected")
+        raise Malformed("event without a trigger: TYPE:ID expected, TYPE in one word")
     label, trigger = _parse_pair(first, "event")
     arguments = tuple(_parse_pair(argument, "event") for argument in others)
     return Event(id, label, trigger, arguments, number, trailing)
@@ -273,7 +208,9 @@ def _parse_attribute(id: str, rest: str, number: int) -> Attribute:
     label, *others = _fields(data, most=3)
     _check_label(label)
     if not others:
-        raise _Malformed("attribute without a target")
+        raise Malformed("attribute without a target")
+    if len(others) > 1 and not ID.fullmatch(others[0]) and ID.fullmatch(others[1].split(" ")[0]):
+        raise Malformed(LABEL_WITH_SPACE)
     return Attribute(id, label, others[0], others[1] if len(others) > 1 else None, number, trailing)
 
 
@@ -282,7 +219,7 @@ def _parse_equivalence(id: str, rest: str, number: int) -> Equivalence:
     label, *members = _fields(data)
     _check_label(label)
     if len(set(members)) < 2:
-        raise _Malformed("an equivalence needs two members or more")
+        raise Malformed("an equivalence needs two members or more")
     return Equivalence(label, tuple(members), id, number, trailing)
 
 
@@ -291,12 +228,12 @@ def _parse_normalization(id: str, rest: str, number: int) -> Normalization:
     label, *others = _fields(data)
     _check_label(label)
     if not others:
-        raise _Malformed("normalization without a target")
+        raise Malformed("normalization without a target")
     if len(others) != 2:
-        raise _Malformed("a normalization has one reference RESOURCE:ID")
+        raise Malformed("a normalization has one reference RESOURCE:ID")
     resource, _, entry = others[1].partition(":")
     if not resource or not entry:
-        raise _Malformed("the reference of a normalization is RESOURCE:ID")
+        raise Malformed("the reference of a normalization is RESOURCE:ID")
     return Normalization(id, label, others[0], others[1], text, number, trailing)
 
 
@@ -305,7 +242,7 @@ def _parse_note(id: str, rest: str, number: int) -> Note:
     label, *others = _fields(data)
     _check_label(label)
     if len(others) != 1:
-        raise _Malformed("a note has one target")
+        raise Malformed("a note has one target")
     return Note(id, label, others[0], text, number, trailing)
 
 
@@ -340,14 +277,14 @@ def _fields(data: str, most: int = 0) -> List[str]:
 
 def _check_label(label: str) -> None:
     if not label:
-        raise _Malformed("empty label")
+        raise Malformed("empty label")
     if any(sign.isspace() for sign in label):
-        raise _Malformed("white space in the label")
+        raise Malformed(LABEL_WITH_SPACE)
 
 
 def _parse_pair(argument: str, name: str) -> Tuple[str, str]:
     """(name, id) of `Name:ID`. The last colon parts them: labels may hold colons, ids never do."""
     role, _, target = argument.rpartition(":")
     if not role or not target:
-        raise _Malformed(f"each argument of the {name} is NAME:ID")
+        raise Malformed(f"each argument of the {name} is NAME:ID")
     return role, target

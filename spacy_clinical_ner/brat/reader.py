@@ -14,6 +14,7 @@ from spacy.util import registry
 from spacy_clinical_ner.brat.align import Policy, align, copy_norms
 from spacy_clinical_ner.brat.docs import fill_doc
 from spacy_clinical_ner.brat.files import read_folder
+from spacy_clinical_ner.brat.offsets import OFFSETS
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.extensions import Relation, get_relations, set_relations
 from spacy_clinical_ner.windows.sentences import sentence_starts
@@ -35,6 +36,7 @@ def create_brat_corpus(
     limit: int = 0,
     shuffle: bool = False,
     seed: int = 0,
+    offsets: str = "characters",
 ) -> Callable[[Language], Iterable[Example]]:
     """A corpus for `[corpora.train]` and `[corpora.dev]`: a function from a pipeline to Examples.
 
@@ -51,14 +53,18 @@ def create_brat_corpus(
         pieces are left out; the log says how many.
     limit: read this many notes only; 0 reads all. shuffle: another order of Examples each time the corpus is read,
         always the same orders for the same seed.
+    offsets: how the .ann files count: "characters" as brat does, "crlf-as-one", "utf-16", "bytes", "no-bom", or "auto",
+        by which each note is read in the way that makes all of its mention texts agree.
 
     Raises ValueError for an unknown policy or a negative number, and when it is read, InputError for bad data.
     """
     if max_length < 0 or limit < 0:
         raise ValueError("max_length and limit are 0 or more")
+    if offsets not in OFFSETS:
+        raise ValueError(f"offsets is one of {', '.join(OFFSETS)}, not {offsets!r}")
     policy = Policy(overlap, misaligned, discontinuous, trim_whitespace)
     paths = [Path(each) for each in (path if isinstance(path, list) else [path])]
-    return BratCorpus(paths, spans_key, policy, gold_tokens, gold_mentions, max_length, limit, shuffle, seed)
+    return BratCorpus(paths, spans_key, policy, gold_tokens, gold_mentions, max_length, limit, shuffle, seed, offsets)
 
 
 class BratCorpus:
@@ -75,6 +81,7 @@ class BratCorpus:
         limit: int,
         shuffle: bool,
         seed: int,
+        offsets: str,
     ) -> None:
         self.paths = paths
         self.spans_key = spans_key
@@ -85,6 +92,7 @@ class BratCorpus:
         self.limit = limit
         self.shuffle = shuffle
         self.seed = seed
+        self.offsets = offsets
         self.epoch = 0
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
@@ -121,7 +129,7 @@ class BratCorpus:
             if path.suffix == ".spacy":
                 yield from read_docbin(path, nlp)
             else:
-                for document in read_folder(path):
+                for document in read_folder(path, offsets=self.offsets):
                     yield fill_doc(align(nlp, document, self.policy), document, spans_key=self.spans_key)
 
 

@@ -30,11 +30,14 @@ def _register() -> None:
         distill,
         evaluate,
         import_ccks,
+        learning_curve,
         masks,
         pool,
         pretrain,
         project,
         refit,
+        report,
+        search,
         stats,
         vectors,
     )
@@ -49,6 +52,9 @@ def _register() -> None:
     app.command("distill")(distill.distill)
     app.command("annotate")(annotate.annotate)
     app.command("evaluate")(evaluate.evaluate)
+    app.command("report")(report.report)
+    app.command("learning-curve", context_settings=learning_curve.CONTEXT)(learning_curve.learning_curve)
+    app.command("search", context_settings=learning_curve.CONTEXT)(search.search)
     app.command("calibrate")(calibrate.calibrate)
     app.command("masks")(masks.masks)
     app.add_typer(project.app, name="project")

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import typer
 
+from spacy_clinical_ner.cli.convert import OFFSETS_HELP, Offsets
 from spacy_clinical_ner.cli.numbers import MAX_THREADS
 
 # A pipeline that fails on every note need not fill the screen.
@@ -39,6 +40,7 @@ def annotate(
         "--given-entities",
         help="Keep the entities of the .ann files beside the notes and add only the relations that the pipeline finds.",
     ),
+    offsets: Offsets = typer.Option(Offsets.CHARACTERS, help=f"With --given-entities. {OFFSETS_HELP}"),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace files that exist in OUTPUT_DIR."),
 ) -> None:
     """Annotate notes with a pipeline and write them as BRAT files.
@@ -62,6 +64,7 @@ def annotate(
         n_process=n_process,
         batch_size=batch_size,
         given_entities=given_entities,
+        offsets=offsets.value,
     )
 
 

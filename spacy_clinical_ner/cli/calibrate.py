@@ -7,6 +7,8 @@ from typing import Optional
 
 import typer
 
+from spacy_clinical_ner.cli.convert import OFFSETS_HELP, Offsets
+
 
 def calibrate(
     pipeline: Path = typer.Argument(..., help="Trained pipeline: a folder or an installed package."),
@@ -16,6 +18,7 @@ def calibrate(
     component: str = typer.Option("crf_ner", help="The component to calibrate: a crf_ner or label_attention_ner."),
     report: Optional[Path] = typer.Option(None, help="Write the figures as JSON."),
     plot: Optional[Path] = typer.Option(None, help="Write a reliability diagram as PNG."),
+    offsets: Offsets = typer.Option(Offsets.CHARACTERS, help=OFFSETS_HELP),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace OUTPUT if it is there."),
 ) -> None:
     """Divide a tagger's scores by one temperature, chosen so that confidence has the least log loss on DEV.
@@ -30,10 +33,11 @@ def calibrate(
 
     from spacy_clinical_ner.brat.reader import create_brat_corpus
     from spacy_clinical_ner.errors import ClinicalNerError
+    from spacy_clinical_ner.evaluation.reliability import BINS, Reliability
     from spacy_clinical_ner.files import replacing
     from spacy_clinical_ner.outputs import PICTURE, PIPELINE, check_output, json_with
     from spacy_clinical_ner.pipelines import load_pipeline
-    from spacy_clinical_ner.tagging.calibration import BINS, CalibrationSet, Reliability, plot_reliability
+    from spacy_clinical_ner.tagging.calibration import CalibrationSet, plot_reliability
     from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 
     inputs = [pipeline, dev, *([test] if test else [])]
@@ -55,7 +59,7 @@ def calibrate(
     before = nlp.pipe_names[: nlp.pipe_names.index(component)]
 
     def notes(path: Path) -> CalibrationSet:
-        reader = create_brat_corpus(path, spans_key=pipe.spans_key or "sc")
+        reader = create_brat_corpus(path, spans_key=pipe.spans_key or "sc", offsets=offsets.value)
         examples = list(tqdm(reader(nlp), desc=f"reading {path.name}", unit="note", disable=None))
         for example in examples:
             for name in before:

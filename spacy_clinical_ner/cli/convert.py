@@ -44,6 +44,24 @@ class Discontinuous(str, Enum):
     SKIP = "skip"
 
 
+class Offsets(str, Enum):
+    """How the .ann files count."""
+
+    AUTO = "auto"
+    CHARACTERS = "characters"
+    CRLF_AS_ONE = "crlf-as-one"
+    UTF_16 = "utf-16"
+    BYTES = "bytes"
+    NO_BOM = "no-bom"
+
+
+OFFSETS_HELP = (
+    "How the .ann files count: the characters of the file (as brat does), CRLF as one character, UTF-16 units, UTF-8 "
+    "bytes, or characters without the byte order mark; auto reads each note in the way that makes all of its mentions "
+    "agree with their text."
+)
+
+
 def convert(
     brat_dir: Path = typer.Argument(..., help="Folder of notes (.txt), each with its annotations (.ann) beside it."),
     out: Path = typer.Argument(..., metavar="OUT.spacy", help="The file to write, for `spacy train` and BratCorpus."),
@@ -65,8 +83,9 @@ def convert(
         False, "--lenient", help="Drop and count malformed lines, and lines that need them, instead of stopping."
     ),
     strict_text: bool = typer.Option(
-        False, "--strict-text", help="A mention text that differs from the note is malformed, not to be repaired."
+        False, "--strict-text", help="A mention text that differs from the note in white space alone is malformed too."
     ),
+    offsets: Offsets = typer.Option(Offsets.CHARACTERS, help=OFFSETS_HELP),
     overlap: Overlap = typer.Option(
         Overlap.LONGEST, help="Which of overlapping mentions doc.ents shows; doc.spans shows all of them."
     ),
@@ -117,6 +136,7 @@ def convert(
         policy=Policy(overlap.value, misaligned.value, discontinuous.value, trim_whitespace),
         on_error="drop" if lenient else "raise",
         text_mismatch="error" if strict_text else "repair",
+        offsets=offsets.value,
         spans_key=spans_key,
         audit=audit,
     )
@@ -133,12 +153,13 @@ def convert_folder(
     policy: Optional[Policy] = None,
     on_error: str = "raise",
     text_mismatch: str = "repair",
+    offsets: str = "characters",
     spans_key: str = "sc",
     audit: Optional[Path] = None,
 ) -> FolderAudit:
     """Write the notes of a BRAT folder as a .spacy file, and perhaps the audit as JSON; print and return the audit.
 
-    Raises InputError as `brat.read_folder`, whose on_error and text_mismatch these are.
+    Raises InputError as `brat.read_folder`, whose on_error, text_mismatch and offsets these are.
     """
     import srsly
     from spacy.tokens import DocBin
@@ -149,7 +170,7 @@ def convert_folder(
     from spacy_clinical_ner.files import replacing
 
     total = len(list_notes(folder))
-    documents = read_folder(folder, on_error=on_error, text_mismatch=text_mismatch)
+    documents = read_folder(folder, on_error=on_error, text_mismatch=text_mismatch, offsets=offsets)
     doc_bin = DocBin(store_user_data=True)
     report = FolderAudit()
     for document in tqdm(documents, total=total, unit="note", desc="convert", disable=not sys.stderr.isatty()):

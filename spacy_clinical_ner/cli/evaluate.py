@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterable, Optional
 
 import typer
 
+from spacy_clinical_ner.cli.convert import OFFSETS_HELP, Offsets
 from spacy_clinical_ner.cli.numbers import MAX_SEED, not_nan
 from spacy_clinical_ner.errors import ClinicalNerError
 
@@ -50,6 +51,7 @@ def evaluate(
     overwrite: bool = typer.Option(
         False, "--overwrite", help="Replace a file that `evaluate` did not make; its own is replaced in any case."
     ),
+    offsets: Offsets = typer.Option(Offsets.CHARACTERS, help=OFFSETS_HELP),
 ) -> None:
     """Score predicted mentions and relations against gold: precision, recall and F with confidence intervals.
 
@@ -82,6 +84,7 @@ def evaluate(
         samples=bootstrap,
         seed=seed,
         ignore_extra=ignore_extra,
+        offsets=offsets.value,
     )
     reached = metrics["entities"]["strict"]["micro"]["f"]
     if fail_under is not None and reached < fail_under:

@@ -41,12 +41,12 @@ def prepare(
     from wasabi import msg
 
     from spacy_clinical_ner.cli.convert import convert_folder
-    from spacy_clinical_ner.project.layout import choose_source, lay_out
+    from spacy_clinical_ner.project.layout import choose_source, prepare_corpus
     from spacy_clinical_ner.tokenization import blank_pipeline
 
     source, is_sample = choose_source(corpus, given, ASSETS)
     folder = CORPUS / corpus
-    prepared = lay_out(
+    prepared = prepare_corpus(
         source,
         folder / "brat",
         name=f"{corpus} sample" if is_sample else None,

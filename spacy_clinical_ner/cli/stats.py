@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Optional
 
 import typer
 
-from spacy_clinical_ner.cli.convert import Discontinuous, Misaligned, Overlap
+from spacy_clinical_ner.cli.convert import OFFSETS_HELP, Discontinuous, Misaligned, Offsets, Overlap
 from spacy_clinical_ner.errors import ClinicalNerError
 
 
@@ -49,6 +50,7 @@ def stats(
     overwrite: bool = typer.Option(
         False, "--overwrite", help="Replace files in DIR that `stats` did not make; its own are replaced in any case."
     ),
+    offsets: Offsets = typer.Option(Offsets.CHARACTERS, help=OFFSETS_HELP),
 ) -> None:
     """Count documents, tokens, mentions, lengths, overlaps and relations, and print the ceiling.
 
@@ -88,7 +90,8 @@ def stats(
     nlp = pipeline_or_blank(pipeline, lang)
     total = len(list_notes(brat_dir))
     hidden = not sys.stderr.isatty()
-    documents = tqdm(read_folder(brat_dir), total=total, desc="stats", unit="note", disable=hidden)
+    notes = partial(read_folder, brat_dir, offsets=offsets.value)
+    documents = tqdm(notes(), total=total, desc="stats", unit="note", disable=hidden)
     report = corpus_report(nlp, documents, Policy(overlap.value, misaligned.value, discontinuous.value))
     print_corpus(report, msg)
     if output is None:
@@ -102,7 +105,7 @@ def stats(
         draw.plot_sentence_lengths(report["sentence_lengths"], output / "sentence_lengths.png")
         written += ["entities.png", "sentence_lengths.png"]
     if word_cloud:
-        words = draw.mention_words(nlp, tqdm(read_folder(brat_dir), total=total, desc="words", disable=hidden))
+        words = draw.mention_words(nlp, tqdm(notes(), total=total, desc="words", disable=hidden))
         problem = draw.plot_word_cloud(words, output / "word_cloud.png")
         if problem is None:
             written.append("word_cloud.png")

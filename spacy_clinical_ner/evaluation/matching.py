@@ -52,7 +52,7 @@ def relaxed_counts(gold: AbstractSet[Mention], predicted: AbstractSet[Mention]) 
     gold_of, predicted_of = _group(gold), _group(predicted)
     for label in {*gold_of, *predicted_of}:
         ours, theirs = gold_of.get(label, []), predicted_of.get(label, [])
-        tp = maximum_matching(_overlapping(ours, theirs), len(theirs))
+        tp = maximum_matching(overlapping(ours, theirs), len(theirs))
         counts[label] = Counts(tp, len(theirs) - tp, len(ours) - tp)
     return counts
 
@@ -64,7 +64,7 @@ def _group(mentions: Iterable[Mention]) -> Dict[str, List[Fragments]]:
     return groups
 
 
-def _overlapping(left: Sequence[Fragments], right: Sequence[Fragments]) -> List[List[int]]:
+def overlapping(left: Sequence[Fragments], right: Sequence[Fragments]) -> List[List[int]]:
     """For each mention on the left the indices of those on the right that share a character with it.
 
     One sweep over the fragments sorted by start: time grows with fragments and overlapping pairs, not their product.

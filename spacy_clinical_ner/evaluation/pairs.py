@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, Dict, FrozenSet, Iterable, Iterator, NamedTuple, Optional, Union
+from typing import Callable, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Union
 
 from spacy_clinical_ner.brat import (
     BratDocument,
     Entity,
     document_name,
     list_notes,
-    parse_standoff,
     read_document,
 )
 from spacy_clinical_ner.brat.document import merge_fragments
+from spacy_clinical_ner.brat.files import NOTE, STANDOFF, list_files, read_standoff
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.evaluation.matching import Mention
-from spacy_clinical_ner.files import read_text
 
 PathLike = Union[str, Path]
 
@@ -85,6 +84,7 @@ def pair_folders(
     predicted: PathLike,
     *,
     ignore_extra: bool = False,
+    offsets: str = "characters",
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> Iterator[DocumentPair]:
     """Pair the documents of two BRAT folders by relative path, one pair in memory at a time, sorted by name.
@@ -92,6 +92,7 @@ def pair_folders(
     predicted: folder of .ann files. A .txt beside them is optional, but where there is one it must hold the text of
         gold, character for character.
     ignore_extra: leave out predicted documents that gold lacks, instead of raising.
+    offsets: how the .ann files of both folders count, see `read_document`.
     progress: wraps the list of gold notes, for example tqdm.
     Raises InputError for bad folders or files, texts that differ and predictions for documents that gold lacks.
     """
@@ -99,33 +100,30 @@ def pair_folders(
     predictions = _list_predictions(Path(predicted))
     extra = sorted(set(predictions) - set(notes))
     if extra and not ignore_extra:
-        raise InputError(predictions[extra[0]], None, _extra_reason(len(extra)))
+        raise InputError(predictions[extra[0]][-1], None, _extra_reason(len(extra)))
     for name in progress(list(notes)):
-        document = read_document(notes[name], name=name)
+        document = read_document(notes[name], name=name, offsets=offsets)
         path = predictions.get(name)
-        yield DocumentPair(document, None if path is None else _read_prediction(document, path))
+        yield DocumentPair(document, None if path is None else _read_prediction(document, path, offsets))
 
 
-def _list_predictions(folder: Path) -> Dict[str, Path]:
-    """The .txt of each predicted document, or its .ann where there is no .txt, by relative path without suffix."""
-    if not folder.is_dir():
-        raise InputError(folder, None, "no such folder")
-    found: Dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):  # .ann before .txt, so that the .txt stays
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix in (".ann", ".txt") and not hidden and path.is_file():
-            found[document_name(path, folder)] = path
+def _list_predictions(folder: Path) -> Dict[str, List[Path]]:
+    """The files of each predicted document, in the order of their endings, by relative path without suffix."""
+    found: Dict[str, List[Path]] = {}
+    for path in list_files(folder, (NOTE, *STANDOFF)):
+        found.setdefault(document_name(path, folder), []).append(path)
     if not found:
         raise InputError(folder, None, "no .ann file in this folder")
     return found
 
 
-def _read_prediction(gold: BratDocument, path: Path) -> BratDocument:
-    if path.suffix == ".txt":
-        prediction = read_document(path, name=gold.name)
-        _check_text(gold, prediction, path)
-        return prediction
-    return parse_standoff(gold.name, gold.text, read_text(path), path=path)
+def _read_prediction(gold: BratDocument, files: List[Path], offsets: str) -> BratDocument:
+    notes = [path for path in files if path.suffix.lower() == NOTE]
+    if not notes:
+        return read_standoff(gold.name, gold.text, files, offsets=offsets)
+    prediction = read_document(notes[0], name=gold.name, offsets=offsets)
+    _check_text(gold, prediction, notes[0])
+    return prediction
 
 
 def _check_text(gold: BratDocument, predicted: BratDocument, path: PathLike) -> None:

@@ -107,16 +107,18 @@ def evaluate_folders(
     samples: int = 1000,
     seed: int = 0,
     ignore_extra: bool = False,
+    offsets: str = "characters",
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> Dict[str, Any]:
     """Score a BRAT folder of predictions; see `metrics` for what comes back and `pair_folders` for what is raised.
 
     compare: predictions of another system on the same gold documents; adds "comparison".
     """
-    ours = tally(pair_folders(gold, predicted, ignore_extra=ignore_extra, progress=progress))
-    theirs = None
-    if compare is not None:
-        theirs = tally(pair_folders(gold, compare, ignore_extra=ignore_extra, progress=progress))
+
+    def counts(folder: Union[str, Path]) -> Tally:
+        return tally(pair_folders(gold, folder, ignore_extra=ignore_extra, offsets=offsets, progress=progress))
+
+    ours, theirs = counts(predicted), None if compare is None else counts(compare)
     return metrics(ours, other=theirs, relations=relations, samples=samples, seed=seed)
 
 

@@ -67,7 +67,7 @@ class Split:
 
 @dataclass(frozen=True)
 class PreparedCorpus:
-    """What `lay_out` wrote, as kept in corpus.json. Holds no path, only the name of the folder that was given."""
+    """What `prepare_corpus` wrote, as kept in corpus.json. Holds no path, only the name of the given folder."""
 
     corpus: str
     sample: bool
@@ -185,7 +185,7 @@ def split_corpus(parts: Dict[str, Path]) -> Split:
     return Split(members, origin, remarks)
 
 
-def lay_out(
+def prepare_corpus(
     source: PathLike,
     output: PathLike,
     *,

@@ -114,7 +114,7 @@ def build_wheel(
 ) -> Path:
     """Package the pipeline at `model` with `spacy package` and build its wheel without any download.
 
-    corpus: folder written by `lay_out`. metrics: JSON file of `clinical-ner evaluate`. name: without the language
+    corpus: folder written by `prepare_corpus`. metrics: JSON of `clinical-ner evaluate`. name: without the language
     ("cantemist_ner" becomes es_cantemist_ner). The words of the training notes stay out of the wheel where
     `forget_words` can take them out. given_entities: see `describe`. Returns the wheel,
     OUTPUT/NAME-VERSION/dist/NAME-VERSION-*.whl; what stood there before is replaced.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from spacy_clinical_ner.extensions import RELATIONS, get_relations
+from spacy_clinical_ner.extensions import get_relations, has_relations
 from spacy_clinical_ner.relations.mentions import MentionKey, Mentions, Pairs, get_spans, mention_key
 
 
@@ -27,7 +27,7 @@ class Gold(NamedTuple):
 
 def is_annotated(doc: Doc) -> bool:
     """Whether the Doc says anything about relations, be it that there are none."""
-    return RELATIONS in doc.user_data
+    return has_relations(doc)
 
 
 def gold_on_predicted(example: Example, spans_key: Optional[str], symmetric: Collection[str] = ()) -> Gold:

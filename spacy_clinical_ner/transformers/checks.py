@@ -9,7 +9,7 @@ from spacy_transformers.util import registry
 from thinc.types import Ragged
 
 from spacy_clinical_ner.errors import ClinicalNerError
-from spacy_clinical_ner.extensions import BRAT
+from spacy_clinical_ner.extensions import note_name
 
 
 @registry.annotation_setters("spacy-clinical-ner.EveryTokenRepresented.v1")  # type: ignore[attr-defined]
@@ -35,7 +35,7 @@ def check_representations(docs: Sequence[Doc], aligns: Sequence[Ragged]) -> None
         missing = np.flatnonzero(lengths == 0)
         if len(missing):
             position = int(missing[0])
-            name = doc.user_data.get(BRAT, {}).get("name")
+            name = note_name(doc)
             raise ClinicalNerError(
                 f"document {number} of its batch{f' ({name})' if name else ''}: token {position}, at character "
                 f"{doc[position].idx}, has no vector from the transformer, nor have {len(missing) - 1} other(s) of "

@@ -46,7 +46,7 @@ def test_every_row_builds_a_tagger(table, row, tmp_path):
     finders = [name for name in nlp.pipe_names if name not in ("transformer", "trf_data_cleaner")]
     assert finders in (["crf_ner"], ["label_attention_ner"], ["entity_ruler"], ["joint_extractor"])
     if "training" in config:
-        training, steps = config["training"], row.steps or table.steps
+        training, steps = nlp.config.interpolate()["training"], row.steps or table.steps
         assert training["max_steps"] == steps
         assert training["max_epochs"] == 0
         assert training["patience"] == steps // 2

@@ -47,6 +47,10 @@ MALFORMED: Dict[str, Malformed] = {
     "empty label": _line("T3\t 0 7\tSecreto", "empty label"),
     "no label at all": _line("T3\t\tSecreto", "empty label"),
     "white space in the label": _line("T3\tX\xa0Y 0 7\tSecreto", "white space in the label"),
+    "space in the label of a mention": _line("T3\tX Y 0 7\tSecreto", "white space in the label"),
+    "space in the label of a relation": _line("R1\tHas it Arg1:T1 Arg2:T2", "white space in the label"),
+    "space in the label of an event": _line("E1\tHas it:T1", "TYPE in one word"),
+    "space in the label of an attribute": _line("A1\tNot so T1", "white space in the label"),
     "no offsets": _line("T3\tX\tSecreto", "needs a start and an end offset"),
     "one offset": _line("T3\tX 7\tSecreto", "needs a start and an end offset"),
     "three offsets": _line("T3\tX 0 7 9\tSecreto", "needs a start and an end offset"),
@@ -59,6 +63,12 @@ MALFORMED: Dict[str, Malformed] = {
     "end before start in a fragment": _line("T3\tX 0 7;18 9\tSecreto", "end offset 9 lies before start offset 18"),
     "empty mention": _line("T3\tX 7 7\t", "empty mention"),
     "offset beyond the text": _line("T3\tX 0 40\tSecreto", "offset 40 lies beyond the text, which has 38 characters"),
+    "text in other letters": _line("T3\tX 0 7\tsecreto", "mention text differs"),
+    "text of another place": _line("T3\tX 0 7\tductal", "mention text differs"),
+    "no text in the column": _line("T3\tX 0 7\t", "mention text differs"),
+    "text of another place beside a good one": Malformed(
+        ["T1\tX 9 18\tcarcinoma", "T2\tY 27 30\tDol", "T3\tX 1 8\tSecreto"], 3, "mention text differs"
+    ),
     "offset of a thousand digits": _line("T3\tX 0 " + "9" * 1000 + "\tSecreto", "not a whole number"),
     "relation with one argument": _line("R1\tCause Arg1:T1\t", "has 1 arguments, not two"),
     "relation with three arguments": _line("R1\tCause Arg1:T1 Arg2:T2 Arg3:T1\t", "has 3 arguments, not two"),

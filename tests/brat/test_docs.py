@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import time
+import warnings
 
 import pytest
 from spacy.tokens import Doc, DocBin, Span
@@ -217,9 +219,74 @@ def test_a_doc_with_nothing_in_it(nlp):
     assert from_doc(nlp("")).text == ""
 
 
-def test_annotations_of_another_text_are_refused(doc):
+def test_annotations_of_another_text_are_refused(nlp, doc):
+    other = nlp("Nada de lo que se escribió en esta nota.")
+    other.user_data.update(doc.user_data)
     with pytest.raises(ValueError, match="not the one"):
-        from_doc(doc[:3].as_doc(copy_user_data=True))
+        from_doc(other)
+
+
+def test_a_part_keeps_what_lies_inside(doc):
+    part = doc[3:].as_doc(copy_user_data=True)  # "tos, sin dolor."
+    assert part.text == "tos, sin dolor."
+    document = from_doc(part)
+    assert document.standoff() == (
+        "T3\tSign 0 3\ttos\nT4\tSign 0 3;9 14\ttos dolor\nT7\tSign 9 14\tdolor\nE2\tSign:T3\n"
+        "A1\tNegation T7\n*\tEquiv T3 T7\n#1\tAnnotatorNotes T3\tdry\n#2\tAnnotatorNotes A1\tsure\n"
+    )
+    assert from_doc(doc[:2].as_doc(copy_user_data=True)).standoff() == (
+        "T1\tSign 0 6\tFiebre\nT2\tDegree 7 11\talta\nE1\tSign:T1\nR1\tMODIFY Arg1:T2 Arg2:E1\t\nA2\tCertain R1\n"
+        "N1\tReference T2 UMLS:C1\thigh\n"
+    )
+
+
+def test_docs_put_together_keep_all_lines_under_ids_that_differ(nlp, doc):
+    other = to_doc(nlp, parse_standoff("b", TEXT, ANN))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        both = Doc.from_docs([doc, other])
+    document = from_doc(both)
+    lines = document.annotations()
+    assert len(lines) == 2 * ANN.count("\n")
+    ids = [line.id for line in lines if line.id != "*"]
+    assert len(set(ids)) == len(ids)
+    again = parse_standoff("both", both.text, document.standoff())
+    assert again.audit.counts() == {"kept": len(lines), "repaired": 0, "dropped": 0}
+    half = len(TEXT) + 1
+    texts = [[(e.start % half, e.label, e.text) for e in document.entities[i : i + 5]] for i in (0, 5)]
+    assert texts[0] == texts[1] and document.entities[5].start == half
+    # A Doc of parts says the same of each part as the part alone.
+    parts = [doc[:2].as_doc(copy_user_data=True), other[3:].as_doc(copy_user_data=True)]
+    assert len(from_doc(Doc.from_docs(parts)).annotations()) == sum(len(from_doc(p).annotations()) for p in parts)
+
+
+def test_docs_saved_before_are_read(nlp, doc):
+    """The keys of earlier versions, as they stand in .spacy files made by then."""
+    old = nlp(TEXT)
+    [stored] = [value for key, value in doc.user_data.items() if key[1].startswith("spacy_clinical_ner.brat")]
+    old.user_data["spacy_clinical_ner.brat"] = stored
+    old.user_data["spacy_clinical_ner.relations"] = [((1, 2, "Degree", "T2"), (0, 1, "Sign", "T1"), "MODIFY", 1.0)]
+    old.user_data[("spacy_clinical_ner.confidence", 0, 6, "Sign")] = 0.75
+    old.ents = [Span(old, e.start, e.end, label=e.label_, span_id=e.id_) for e in doc.ents]
+    assert [(r.head.text, r.tail.text, r.label) for r in old._.relations] == [("alta", "Fiebre", "MODIFY")]
+    assert old.ents[0]._.confidence == 0.75
+    assert "R1\tMODIFY Arg1:T2 Arg2:E1" in from_doc(old).standoff()
+
+
+def test_cost_grows_with_length(nlp):
+    """Twice the note costs about twice: the Doc's text is put together once, not for each mention."""
+
+    def seconds(n):
+        doc = nlp("tos seca y fiebre " * n)
+        doc.ents = [Span(doc, i, i + 1, label="X") for i in range(0, len(doc), 4)]
+        best = []
+        for _ in range(3):
+            start = time.process_time()
+            assert len(from_doc(doc).entities) == n
+            best.append(time.process_time() - start)
+        return min(best)
+
+    assert seconds(8000) < 12 * seconds(2000)  # 4 in truth; 16 by the square
 
 
 def test_last_line_without_newline_gets_one_when_lines_follow(nlp):

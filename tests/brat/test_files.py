@@ -78,7 +78,7 @@ def test_not_utf8(tmp_path, suffix):
 
 
 def test_lenient_reading_passes_through_the_folder(tmp_path):
-    put(tmp_path, a_txt="uno", a_ann="T1\tX 0 9\tuno\nT2\tX 0 3\tUNO\n")
+    put(tmp_path, a_txt="uno", a_ann="T1\tX 0 9\tuno\nT2\tX 0 3\tuno \n")
     with pytest.raises(InputError, match=r"a\.ann:1: offset 9"):
         list(read_folder(tmp_path))
     [document] = read_folder(tmp_path, on_error="drop")

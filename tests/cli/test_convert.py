@@ -98,7 +98,7 @@ def test_dropped_lines_and_mentions_cross_the_threshold(run, folder, tmp_path):
 
 
 def test_differing_text(run, folder, tmp_path):
-    put(folder, "T1\tX 9 18\tCarcinoma\n")
+    put(folder, "T1\tX 9 18\tcarcinoma \n")
     status, stdout, _ = run(folder, tmp_path / "a.spacy", "-l", "es")
     assert status == 0 and "mention text differed from the document" in stdout
     status, _, stderr = run(folder, tmp_path / "a.spacy", "-l", "es", "--strict-text")

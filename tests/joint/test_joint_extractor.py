@@ -6,6 +6,7 @@ from spacy.tokens import Doc, Span
 from spacy.util import registry
 
 from spacy_clinical_ner.annotation import given_mentions
+from spacy_clinical_ner.extensions import has_relations
 from spacy_clinical_ner.joint.joint_architectures import network
 from spacy_clinical_ner.layers.focused_attention import MASKS
 from spacy_clinical_ner.relations.candidates import CandidatePairs
@@ -73,7 +74,7 @@ def test_one_task_alone_leaves_the_other_frozen(task):
     assert moved == {"encoder", *heads[task]}
     doc = nlp(given(docs[0]))
     if task == "entities":
-        assert "spacy_clinical_ner.relations" not in doc.user_data
+        assert not has_relations(doc)
     else:
         assert ents(doc) == ents(docs[0])
 

@@ -7,7 +7,7 @@ from typing import Dict, Iterable
 import pytest
 
 from spacy_clinical_ner.errors import InputError
-from spacy_clinical_ner.project.layout import Member, PreparedCorpus, find_parts, hash_share, lay_out, split_off
+from spacy_clinical_ner.project.layout import Member, PreparedCorpus, find_parts, hash_share, prepare_corpus, split_off
 
 ANN = "T1\tSYMPTOM 0 5\tFever\n"
 
@@ -40,7 +40,7 @@ def test_complete_corpus_is_copied_byte_for_byte(tmp_path: Path) -> None:
     source = tmp_path / "my corpus"
     for part in ("train", "dev", "test"):
         write_part(source / part, numbered(part, 3))
-    prepared = lay_out(source, tmp_path / "out")
+    prepared = prepare_corpus(source, tmp_path / "out")
     assert prepared == PreparedCorpus.read(tmp_path / "out")
     assert prepared.corpus == "my corpus"
     assert prepared.documents == {"train": 3, "dev": 3, "test": 3, "raw": 3}
@@ -51,7 +51,7 @@ def test_complete_corpus_is_copied_byte_for_byte(tmp_path: Path) -> None:
 
 def test_kept_record_holds_no_path(tmp_path: Path) -> None:
     write_part(tmp_path / "private" / "clinic" / "train", numbered("n", 30))
-    lay_out(tmp_path / "private" / "clinic", tmp_path / "out")
+    prepare_corpus(tmp_path / "private" / "clinic", tmp_path / "out")
     record = (tmp_path / "out" / "corpus.json").read_text(encoding="utf8")
     assert "clinic" in record
     assert "private" not in record
@@ -61,8 +61,8 @@ def test_kept_record_holds_no_path(tmp_path: Path) -> None:
 def test_missing_parts_are_split_off_by_name_only(tmp_path: Path) -> None:
     write_part(tmp_path / "one" / "train", numbered("n", 200))
     write_part(tmp_path / "two" / "train", numbered("n", 300))
-    first = lay_out(tmp_path / "one", tmp_path / "out1")
-    second = lay_out(tmp_path / "two", tmp_path / "out2")
+    first = prepare_corpus(tmp_path / "one", tmp_path / "out1")
+    second = prepare_corpus(tmp_path / "two", tmp_path / "out2")
     assert len(first.remarks) == 2
     for part in ("train", "dev", "test"):
         smaller, larger = names_of(tmp_path / "out1" / part), names_of(tmp_path / "out2" / part)
@@ -92,7 +92,7 @@ def test_small_corpus_still_gives_a_document(part: str) -> None:
 def test_two_development_sets_without_test(tmp_path: Path) -> None:
     for part in ("train", "dev1", "dev2"):
         write_part(tmp_path / "c" / part, numbered(part, 2))
-    prepared = lay_out(tmp_path / "c", tmp_path / "out")
+    prepared = prepare_corpus(tmp_path / "c", tmp_path / "out")
     assert names_of(tmp_path / "out" / "dev") == numbered("dev1", 2)
     assert names_of(tmp_path / "out" / "test") == numbered("dev2", 2)
     assert prepared.origin["test"] == "dev2/"
@@ -103,7 +103,7 @@ def test_two_development_sets_with_test(tmp_path: Path) -> None:
     for part in ("train", "dev1", "dev2", "test"):
         # The same names in both: neither may overwrite the other.
         write_part(tmp_path / "c" / part, numbered("n", 2))
-    prepared = lay_out(tmp_path / "c", tmp_path / "out")
+    prepared = prepare_corpus(tmp_path / "c", tmp_path / "out")
     assert names_of(tmp_path / "out" / "dev") == ["dev1/n000", "dev1/n001", "dev2/n000", "dev2/n001"]
     assert prepared.documents["test"] == 2
     assert prepared.remarks == []
@@ -113,7 +113,7 @@ def test_test_set_without_annotations_is_not_evaluated_on(tmp_path: Path) -> Non
     write_part(tmp_path / "c" / "train", numbered("n", 50))
     write_part(tmp_path / "c" / "dev", numbered("d", 3))
     write_part(tmp_path / "c" / "test", numbered("t", 3), annotated=False)
-    prepared = lay_out(tmp_path / "c", tmp_path / "out")
+    prepared = prepare_corpus(tmp_path / "c", tmp_path / "out")
     assert set(names_of(tmp_path / "out" / "test")) < set(numbered("n", 50))
     assert len(prepared.remarks) == 2
 
@@ -122,7 +122,7 @@ def test_raw_notes_are_train_and_background_without_annotations(tmp_path: Path) 
     for part in ("train", "dev", "test"):
         write_part(tmp_path / "c" / part, numbered(part, 2))
     write_part(tmp_path / "c" / "background", ["deep/b1", "b2"])
-    prepared = lay_out(tmp_path / "c", tmp_path / "out", raw=tmp_path / "not used")
+    prepared = prepare_corpus(tmp_path / "c", tmp_path / "out", raw=tmp_path / "not used")
     assert names_of(tmp_path / "out" / "raw") == [
         "background/b2", "background/deep/b1", "train/train000", "train/train001",
     ]  # fmt: skip
@@ -134,7 +134,7 @@ def test_raw_notes_from_elsewhere(tmp_path: Path) -> None:
     for part in ("train", "dev", "test"):
         write_part(tmp_path / "c" / part, numbered(part, 1))
     write_part(tmp_path / "elsewhere", ["r1", "r2"], annotated=False)
-    assert lay_out(tmp_path / "c", tmp_path / "out", raw=tmp_path / "elsewhere").documents["raw"] == 3
+    assert prepare_corpus(tmp_path / "c", tmp_path / "out", raw=tmp_path / "elsewhere").documents["raw"] == 3
 
 
 def test_published_archive_of_cantemist(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_published_archive_of_cantemist(tmp_path: Path) -> None:
         for path in sorted((tmp_path / "unpacked").rglob("*")):
             file.write(path, path.relative_to(tmp_path / "unpacked"))
         file.writestr("__MACOSX/._junk", "")
-    prepared = lay_out(archive, tmp_path / "out")
+    prepared = prepare_corpus(archive, tmp_path / "out")
     assert prepared.corpus == "cantemist"
     assert prepared.documents == {"train": 1, "dev": 2, "test": 1, "raw": 2}
     assert names_of(tmp_path / "out" / "test") == ["test-set1"]
@@ -163,13 +163,13 @@ def test_published_archive_of_maccrobat(tmp_path: Path) -> None:
                 for path in sorted((tmp_path / year).iterdir()):
                     inner.write(path, path.name)
             outer.write(tmp_path / f"{year}.zip", f"MACCROBAT{year}.zip")
-    prepared = lay_out(archive, tmp_path / "out")
+    prepared = prepare_corpus(archive, tmp_path / "out")
     assert sum(prepared.documents[part] for part in ("train", "dev", "test")) == 30
 
 
 def test_flat_folder_of_notes_is_split(tmp_path: Path) -> None:
     write_part(tmp_path / "flat", numbered("n", 100))
-    prepared = lay_out(tmp_path / "flat", tmp_path / "out")
+    prepared = prepare_corpus(tmp_path / "flat", tmp_path / "out")
     assert sum(prepared.documents[part] for part in ("train", "dev", "test")) == 100
     assert min(prepared.documents.values()) > 0
 
@@ -177,7 +177,7 @@ def test_flat_folder_of_notes_is_split(tmp_path: Path) -> None:
 def test_name_with_a_full_stop(tmp_path: Path) -> None:
     for part in ("train", "dev", "test"):
         write_part(tmp_path / "c" / part, ["note.v2.final"])
-    lay_out(tmp_path / "c", tmp_path / "out")
+    prepare_corpus(tmp_path / "c", tmp_path / "out")
     assert contents(tmp_path / "out" / "test") == contents(tmp_path / "c" / "test")
 
 
@@ -185,7 +185,7 @@ def test_second_run_replaces_the_first(tmp_path: Path) -> None:
     for corpus in ("one", "two"):
         for part in ("train", "dev", "test"):
             write_part(tmp_path / corpus / part, [f"{corpus}-{part}"])
-        lay_out(tmp_path / corpus, tmp_path / "out" / "brat")
+        prepare_corpus(tmp_path / corpus, tmp_path / "out" / "brat")
     assert names_of(tmp_path / "out" / "brat" / "train") == ["two-train"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["brat"]
 
@@ -221,7 +221,7 @@ def orphan(folder: Path) -> None:
 def test_unusable_corpus_leaves_nothing(tmp_path: Path, make, reason: str) -> None:
     make(tmp_path / "c")
     with pytest.raises(InputError, match=reason):
-        lay_out(tmp_path / "c", tmp_path / "out" / "brat")
+        prepare_corpus(tmp_path / "c", tmp_path / "out" / "brat")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -229,7 +229,7 @@ def test_broken_archive_is_named(tmp_path: Path) -> None:
     path = tmp_path / "cantemist.zip"
     path.write_bytes(b"<html>not found</html>")
     with pytest.raises(InputError, match=r"not a \.zip"):
-        lay_out(path, tmp_path / "out")
+        prepare_corpus(path, tmp_path / "out")
 
 
 def test_own_names_come_before_published_ones(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_published_files_of_ccks2019(tmp_path: Path) -> None:
     write_records(source / "subtask1_training_part2.txt", 20)
     write_records(source / "subtask1_test_set_with_answer.json", 3)
     (source / "readme.txt").write_text("Read me", encoding="utf8")
-    prepared = lay_out(source, tmp_path / "out")
+    prepared = prepare_corpus(source, tmp_path / "out")
     assert prepared.corpus == "yidu"
     assert prepared.documents["test"] == 3
     assert prepared.documents["train"] + prepared.documents["dev"] == 60
@@ -277,7 +277,7 @@ def test_records_in_folders_of_parts_and_in_an_archive(tmp_path: Path) -> None:
         for path in sorted((tmp_path / "c").rglob("*.jsonl")):
             archive.write(path, path.relative_to(tmp_path))
     for source in (tmp_path / "c", tmp_path / "ccks2019.zip"):
-        prepared = lay_out(source, tmp_path / "out")
+        prepared = prepare_corpus(source, tmp_path / "out")
         assert prepared.documents == {"train": 2, "dev": 2, "test": 2, "raw": 2}
         assert prepared.origin["test"] == "dev2/"
 
@@ -287,7 +287,7 @@ def test_malformed_record_leaves_nothing(tmp_path: Path) -> None:
     with (tmp_path / "c" / "train.json").open("a", encoding="utf8") as file:
         file.write("{}\n")
     with pytest.raises(InputError, match=r"train\.json:4: no string"):
-        lay_out(tmp_path / "c", tmp_path / "out" / "brat")
+        prepare_corpus(tmp_path / "c", tmp_path / "out" / "brat")
     assert not (tmp_path / "out").exists()
 
 
@@ -295,4 +295,4 @@ def test_json_beside_brat_files_is_not_looked_at(tmp_path: Path) -> None:
     for part in ("train", "dev", "test"):
         write_part(tmp_path / "c" / part, ["a"])
     (tmp_path / "c" / "train" / "meta.json").write_text("{", encoding="utf8")
-    assert lay_out(tmp_path / "c", tmp_path / "out").documents["train"] == 1
+    assert prepare_corpus(tmp_path / "c", tmp_path / "out").documents["train"] == 1

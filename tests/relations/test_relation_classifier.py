@@ -149,7 +149,7 @@ def test_negatives_are_drawn_and_positives_kept():
         draws.append(kept)
     assert not np.array_equal(*draws)
     scores = pipe.model.ops.asarray2f(np.ones((len(gold), 3), dtype="float32"))
-    _, gradient = pipe._loss(scores, gold, kept)
+    _, gradient = pipe.loss(scores, (gold, kept))
     assert np.array_equal(gradient.any(axis=1), kept)
 
 

@@ -31,21 +31,17 @@ class Scores(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> Scores:
         """The same in another floating dtype."""
-        return self._changed(lambda scores: scores.to(dtype))
+        return self._map(lambda x: x.to(dtype))
 
     def tempered(self, temperature: float) -> Scores:
         """All scores divided by one temperature (Guo et al. 2017). Raises ValueError if that is not above 0."""
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
-        return self._changed(lambda scores: scores / temperature)
+        return self._map(lambda x: x / temperature)
 
-    def _changed(self, change: Callable[[Tensor], Tensor]) -> Scores:
-        return self._replace(
-            emissions=change(self.emissions),
-            start=change(self.start),
-            end=change(self.end),
-            transitions=change(self.transitions),
-        )
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Scores:
+        emissions, start, end, transitions = map(function, self[:4])
+        return Scores(emissions, start, end, transitions, self.mask, self.lengths)
 
     def path_score(self, tags: Tensor) -> Tensor:
         """Unnormalised log-weight (sequences,) of one tagging, (length, sequences) long, summed in float64."""

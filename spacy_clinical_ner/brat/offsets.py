@@ -1,0 +1,221 @@
+"""The ways in which tools count offsets, and how to tell from the mention texts which one a note was counted in.
+
+brat counts the characters of the file, and so does this package. Others read CRLF as one line end, count UTF-16 units
+(JavaScript, Java, C#) or UTF-8 bytes, or leave out the byte order mark; and where text was put before a note or taken
+away, all offsets are off by the same number. Offsets counted in another way than they are read name other words.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spacy_clinical_ner.brat.document import Fragment, Malformed, column_texts
+from spacy_clinical_ner.errors import InputError
+
+CHARACTERS, AUTO = "characters", "auto"
+_SAID = {
+    CHARACTERS: "the characters of the file",
+    "crlf-as-one": "each CRLF as one character",
+    "utf-16": "UTF-16 units",
+    "bytes": "UTF-8 bytes",
+    "no-bom": "no byte order mark",
+}
+OFFSETS = (AUTO, *_SAID)
+TEXT_DIFFERS = "mention text differs from the document at its offsets"
+_PAIR = r"-?[0-9]{1,18} +-?[0-9]{1,18}"
+_MENTION = re.compile(rf"T[0-9]+\t\S+ +({_PAIR}(?: *; *{_PAIR})*) *\t(.*)", re.DOTALL)
+
+
+class Mention(NamedTuple):
+    """Fragments as the .ann has them, in whatever way they were counted, and the text column behind them."""
+
+    fragments: Tuple[Fragment, ...]
+    column: str
+
+
+@dataclass(frozen=True)
+class Counting:
+    """A way of counting the characters of one text.
+
+    name: one of OFFSETS but "auto", or "shift". positions: (characters + 1,) the count before each character, never
+    falling; None where it is the character's own number. shift: characters to add to an offset.
+    """
+
+    name: str
+    positions: Optional[NDArray[np.int64]] = None
+    shift: int = 0
+
+    @property
+    def option(self) -> str:
+        """What to pass as `offsets` to have this way read."""
+        return AUTO if self.name == "shift" else self.name
+
+    @property
+    def said(self) -> str:
+        """What the offsets do, as the end of a sentence that begins with "the offsets"."""
+        return f"are all off by {-self.shift}" if self.name == "shift" else f"count {_SAID[self.name]}"
+
+    @property
+    def repair(self) -> str:
+        """The reason by which an audit counts lines that were read so. One for all shifts."""
+        return f"offsets counted anew: they {'were all off by one number' if self.shift else self.said}"
+
+    def fragments(self, counted: Sequence[Fragment], length: int) -> Optional[Tuple[Fragment, ...]]:
+        """The fragments in characters; None if one lies outside the text (of `length` characters) or is none in it."""
+        found = tuple((self._character(start), self._character(end)) for start, end in counted)
+        return found if all(0 <= start < end <= length for start, end in found) else None
+
+    def _character(self, offset: int) -> int:
+        """The character before which an offset stands; -1 inside a character or outside the text."""
+        if self.positions is None:
+            return offset + self.shift
+        # What counts nothing (a BOM, the second half of CRLF) is passed over: the last of equal positions.
+        index = int(np.searchsorted(self.positions, offset, side="right")) - 1
+        return index if index >= 0 and self.positions[index] == offset else -1
+
+
+class OffsetsError(InputError):
+    """The offsets of a whole note are counted in another way than they are read."""
+
+
+class Reading:
+    """How the offsets of one note are read: by one way of counting, told or found out."""
+
+    def __init__(self, text: str, rows: Sequence[str], offsets: str, path: Union[str, Path], compare: bool) -> None:
+        self.text = text
+        self.rows = rows
+        self.path = path
+        self.compare = compare
+        self.way = Counting(CHARACTERS)
+        if offsets == AUTO:
+            ways = fitting(text, self._mentions)
+            # If two read different characters it is open which are meant, and neither is taken.
+            if len({tuple(way.fragments(m.fragments, len(text)) for m in self._mentions) for way in ways}) == 1:
+                self.way = ways[0]
+        elif offsets != CHARACTERS:
+            self.way = counting(offsets, text)
+
+    @cached_property
+    def repair(self) -> str:
+        """Why each mention counts as repaired, if counting anew moves any of them; else ""."""
+        if self.way.name == CHARACTERS:
+            return ""
+        moved = (self.way.fragments(each.fragments, len(self.text)) != each.fragments for each in self._mentions)
+        return self.way.repair if any(moved) else ""
+
+    def place(self, counted: Tuple[Fragment, ...], column: str, number: int) -> Tuple[Fragment, ...]:
+        """The fragments in characters. Raises Malformed, or OffsetsError if others than these are counted otherwise."""
+        fragments = self.way.fragments(counted, len(self.text))
+        if fragments is not None and (not self.compare or agrees(column, self.text, fragments)):
+            return fragments
+        for way in self._others:
+            reason = f"the offsets of this note {way.said}: read them with --offsets {way.option}"
+            raise OffsetsError(self.path, number, reason + ("" if way.option == AUTO else ", or auto if notes differ"))
+        if fragments is not None:
+            raise Malformed(TEXT_DIFFERS)
+        last = max(end for _, end in counted)
+        detail = f"offset {last} lies beyond the text, which has {len(self.text)} characters"
+        if self.way.name == CHARACTERS:
+            raise Malformed("offset beyond the text", detail)
+        raise Malformed(f"offsets that {self.way.said} lie beyond the text or inside a character")
+
+    @cached_property
+    def _others(self) -> List[Counting]:
+        return fitting(self.text, self._mentions, besides=self.way.name)
+
+    @cached_property
+    def _mentions(self) -> List[Mention]:
+        """What the T lines say, as far as it can be read at all."""
+        found = []
+        for row in self.rows:
+            match = _MENTION.match(row)
+            if match:
+                pairs = (part.split() for part in match[1].split(";"))
+                found.append(Mention(tuple((int(start), int(end)) for start, end in pairs), match[2]))
+        return found
+
+
+def counting(name: str, text: str) -> Counting:
+    """The way of counting called `name` (one of OFFSETS but "auto") for this text."""
+    if name == CHARACTERS:
+        return Counting(CHARACTERS)
+    signs = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    widths = np.ones(len(signs), dtype="int64")
+    if name == "crlf-as-one":
+        widths[1:][(signs[:-1] == 0x0D) & (signs[1:] == 0x0A)] = 0
+    elif name == "utf-16":
+        widths += signs > 0xFFFF
+    elif name == "bytes":
+        widths += (signs > 0x7F).astype("int64") + (signs > 0x7FF) + (signs > 0xFFFF)
+    elif name == "no-bom":
+        widths[:1][signs[:1] == 0xFEFF] = 0
+    else:
+        raise ValueError(f"offsets is one of {', '.join(OFFSETS)}, not {name!r}")
+    return Counting(name, np.concatenate(([0], np.cumsum(widths))))
+
+
+def fitting(text: str, mentions: Sequence[Mention], besides: str = "") -> List[Counting]:
+    """The ways of counting by which the texts of all mentions stand at their offsets, in the order of OFFSETS.
+
+    A constant shift comes last: only where nothing else fits, from two mentions on, and if no other shift fits too.
+    besides: the name of a way that is not tried.
+    """
+    if not mentions:
+        return []
+    found = []
+    for name in _SAID:
+        if name != besides:
+            way = counting(name, text)
+            if _all_agree(way, text, mentions):
+                found.append(way)
+    return found or _shifts(text, mentions)
+
+
+def agrees(column: str, text: str, fragments: Tuple[Fragment, ...]) -> bool:
+    """Whether the text column of a mention says what stands at its fragments, white space aside."""
+    expected = _dense("".join(text[start:end] for start, end in fragments))
+    return _dense(column) == expected or ("\t" in column and _dense(column.partition("\t")[0]) == expected)
+
+
+def _all_agree(way: Counting, text: str, mentions: Sequence[Mention]) -> bool:
+    for mention in mentions:
+        fragments = way.fragments(mention.fragments, len(text))
+        if fragments is None or not agrees(mention.column, text, fragments):
+            return False
+    return True
+
+
+def _shifts(text: str, mentions: Sequence[Mention]) -> List[Counting]:
+    """The one constant shift that fits all mentions, if there is just one."""
+    if len({mention.fragments for mention in mentions}) < 2:
+        return []
+    # The longest mention has the fewest other places where it could stand.
+    anchor = max(mentions, key=lambda mention: (len(mention.fragments) == 1, len(mention.column)))
+    start, end = anchor.fragments[0]
+    found: List[Counting] = []
+    flat = next(column_texts(text, ((0, len(text)),)))
+    for place in _places(flat, anchor.column[: max(end - start, 0)]):
+        way = Counting("shift", shift=place - start)
+        if way.shift and _all_agree(way, text, mentions):
+            found.append(way)
+            if len(found) > 1:
+                return []
+    return found
+
+
+def _places(text: str, word: str) -> Iterator[int]:
+    place = text.find(word) if word else -1
+    while place >= 0:
+        yield place
+        place = text.find(word, place + 1)
+
+
+def _dense(text: str) -> str:
+    return "".join(text.split())

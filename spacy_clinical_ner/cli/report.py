@@ -1,0 +1,96 @@
+"""`clinical-ner report`: everything about one or more systems' predictions on one page."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Iterable, List, Optional
+
+import typer
+
+from spacy_clinical_ner.errors import ClinicalNerError
+
+
+class Format(str, Enum):
+    html = "html"
+    md = "md"
+    json = "json"
+
+
+def report(
+    gold: Path = typer.Argument(..., metavar="GOLD", help="Folder of notes (.txt) with gold .ann files."),
+    predictions: List[Path] = typer.Argument(
+        ...,
+        metavar="PRED...",
+        help="Folders of predicted .ann files, one a system. The first is compared with the rest.",
+    ),
+    output: Path = typer.Option(
+        Path("report.html"), "--output", "-o", help="The page to write."
+    ),
+    format: Optional[Format] = typer.Option(
+        None, "--format", help="html, md (for pull requests and model cards) or json. Default: by the output's suffix."
+    ),
+    title: str = typer.Option("Report", help="Heading of the page."),
+    name: List[str] = typer.Option([], "--name", help="Name of a system, in the order of the folders; repeat it."),
+    train: Optional[Path] = typer.Option(
+        None, metavar="FOLDER", help="Training notes (BRAT): figures by how often a mention stood in them."
+    ),
+    training: Optional[Path] = typer.Option(
+        None, metavar="FOLDER", help="What `spacy train -o FOLDER` wrote: loss and scores over updates, config, audits."
+    ),
+    show_text: bool = typer.Option(
+        False,
+        "--show-text",
+        help="Show the notes themselves (html only): the page then holds patient data.",
+    ),
+    relations: Optional[bool] = typer.Option(
+        None, "--relations/--no-relations", help="Score relations. Default: if gold or a prediction has any."
+    ),
+    bootstrap: int = typer.Option(1000, "--bootstrap", min=1, help="Resamples of the documents for 95% intervals."),
+    seed: int = typer.Option(0, min=0, help="Seed of the resamples."),
+    ignore_extra: bool = typer.Option(
+        False, "--ignore-extra", help="Leave out predictions for notes that gold lacks, instead of stopping."
+    ),
+) -> None:
+    """See what a system does and where it errs: scores, kinds of error, confusion, strata, confidence, comparison.
+
+    The page is one file, opens without a network and prints. Without --show-text no character of a note is in it.
+    Every score is that of `clinical-ner evaluate`.
+
+    Example: clinical-ner report corpus/dev predictions/dev --output report.html --train corpus/train
+
+    Example: clinical-ner report corpus/dev predictions/crf predictions/trf --name CRF --name transformer
+    """
+    kind = format.value if format else output.suffix.lstrip(".")
+    if kind not in {each.value for each in Format}:
+        raise ClinicalNerError(f"{output}: choose a name that ends in .html, .md or .json, or pass --format")
+    if show_text and kind != "html":
+        raise ClinicalNerError("report: --show-text needs --format html")
+
+    from tqdm import tqdm
+    from wasabi import msg
+
+    from spacy_clinical_ner.evaluation.report import collect, render
+    from spacy_clinical_ner.files import replacing
+
+    def progress(names: Iterable) -> Iterable:
+        return tqdm(names, desc="report", unit="note", disable=not sys.stderr.isatty())
+
+    collected = collect(
+        gold,
+        predictions,
+        names=name,
+        relations=relations,
+        train=train,
+        training=training,
+        samples=bootstrap,
+        seed=seed,
+        ignore_extra=ignore_extra,
+        show_text=show_text,
+        progress=progress,
+    )
+    page = render(collected, kind, title)
+    with replacing(output) as temporary:
+        temporary.write_text(page, encoding="utf8")
+    msg.good(f"Saved the report to {output}")

@@ -1,0 +1,213 @@
+"""The report over folders: equal to `evaluate`, without a character of a note, and whole as a page."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+import srsly
+from typer.testing import CliRunner
+
+from spacy_clinical_ner import cli
+from spacy_clinical_ner.brat import BratDocument, Entity, Note, RelationLine, write_document
+from spacy_clinical_ner.errors import ClinicalNerError, InputError
+from spacy_clinical_ner.evaluation import evaluate_folders
+from spacy_clinical_ner.evaluation.report import collect, render
+from spacy_clinical_ner.evaluation.report.comparison import holm
+from spacy_clinical_ner.evaluation.report.training import parse_console, read_training
+
+SENTINEL = "Zzyzxa"
+TEXT = f"{SENTINEL} fever\nand {SENTINEL} rash after {SENTINEL} aspirin <b>.\n"
+
+
+def entity(number: int, label: str, word: str) -> Entity:
+    start = TEXT.index(word)
+    return Entity(f"T{number}", label, ((start, start + len(word)),), word)
+
+
+FEVER = entity(1, "Sign", "fever")
+RASH = entity(2, "Sign", "rash")
+ASPIRIN = entity(3, "Drug", "aspirin")
+
+
+@pytest.fixture()
+def folders(tmp_path):
+    def note(folder: str, name: str, entities: list, relations: list = (), notes: list = ()) -> None:
+        document = BratDocument(name, TEXT, list(entities), list(relations), notes=list(notes))
+        write_document(document, tmp_path / folder / f"{name}.txt")
+
+    caused = RelationLine("R1", "caused_by", (("Arg1", "T2"), ("Arg2", "T3")))
+    turned = RelationLine("R1", "caused_by", (("Arg1", "T3"), ("Arg2", "T2")))
+    sure = [Note(f"#{i}", "AnnotatorNotes", f"T{i}", f"confidence={value}") for i, value in ((1, 0.9), (2, 0.25))]
+    for number in range(4):
+        note("gold", f"n{number}", [FEVER, RASH, ASPIRIN], [caused])
+        note("one", f"n{number}", [FEVER, RASH, ASPIRIN][: 2 + number % 2], [turned] if number % 2 else [], sure)
+        note("two", f"n{number}", [FEVER, entity(2, "Drug", "rash")])
+        note("train", f"t{number}", [FEVER, entity(2, "Drug", "rash")])
+    return tmp_path
+
+
+def test_every_score_is_that_of_evaluate(folders):
+    found = collect(folders / "gold", [folders / "one", folders / "two"], samples=200, seed=3).figures
+    for system, folder in zip(found["systems"], ("one", "two")):
+        assert system["metrics"] == evaluate_folders(
+            folders / "gold", folders / folder, relations=True, samples=200, seed=3
+        )
+    expected = evaluate_folders(folders / "gold", folders / "one", compare=folders / "two", samples=200, seed=3)
+    assert found["comparisons"][0]["averages"] == expected["comparison"]
+
+
+def test_errors_strata_and_notes_sum_to_the_strict_counts(folders):
+    found = collect(folders / "gold", [folders / "one"], train=folders / "train", samples=10).figures["systems"][0]
+    strict = found["metrics"]["entities"]["strict"]
+    for label, score in strict["per_type"].items():
+        kinds = found["errors"].get(label, {}).values()
+        assert sum(kind["fn"] for kind in kinds) == score["fn"]
+        assert sum(kind["fp"] for kind in kinds) == score["fp"]
+    assert set(found["strata"]) == {"mention_tokens", "note_characters", "in_training", "times_in_training"}
+    for rows in [*found["strata"].values(), found["notes"]]:
+        for side in ("tp", "fp", "fn"):
+            assert sum(row[side] for row in rows) == strict["micro"][side]
+    assert found["relation_errors"]["caused_by"]["wrong_direction"] == {"fn": 2, "fp": 2}
+    by_status = {row["stratum"]: row["support"] for row in found["strata"]["in_training"]}
+    assert by_status == {"seen": 4, "seen with another label": 4, "unseen": 4}
+
+
+def test_confidence(folders):
+    found = collect(folders / "gold", [folders / "one"], samples=10).figures["systems"][0]["confidence"]
+    assert (found["mentions"], found["without_confidence"]) == (8, 2)
+    assert found["reliability"]["ece"] == pytest.approx((0.1 + 0.75) / 2)
+    at = dict(zip(found["thresholds"], zip(found["p"], found["r"])))
+    assert at[0.25] == (1.0, pytest.approx(8 / 12))
+    assert at[0.26] == (1.0, pytest.approx(4 / 12))
+    assert at[0.91] == (0.0, 0.0)
+
+
+class Page(HTMLParser):
+    """Checks that elements close in order and collects ids, references and everything loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.ids, self.anchors, self.loaded = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag not in {"meta", "link", "br", "input", "path", "use"}:
+            self.open.append(tag)
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        if tag == "a":
+            self.anchors.append(attrs["href"])
+        self.loaded += [attrs[name] for name in ("src", "data", "action") if name in attrs]
+        if tag == "link":
+            self.loaded.append(attrs["href"])
+
+    def handle_startendtag(self, tag, attrs):
+        if "id" in dict(attrs):
+            self.ids.append(dict(attrs)["id"])
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def parse(page: str) -> Page:
+    parser = Page()
+    parser.feed(page)
+    assert not parser.open
+    assert len(set(parser.ids)) == len(parser.ids)
+    assert {anchor[1:] for anchor in parser.anchors} <= set(parser.ids)
+    assert parser.loaded == ["data:,"]
+    return parser
+
+
+@pytest.mark.parametrize("kind", ["html", "md", "json"])
+def test_no_character_of_a_note_without_show_text(folders, kind):
+    collected = collect(folders / "gold", [folders / "one", folders / "two"], train=folders / "train", samples=20)
+    page = render(collected, kind, "Title")
+    for word in (SENTINEL, "fever", "rash", "aspirin"):
+        assert word not in page
+    assert "Sign" in page
+    if kind == "html":
+        parse(page)
+        assert "patient data" not in page
+
+
+def test_the_notes_stand_on_the_page_if_asked_for(folders):
+    page = render(collect(folders / "gold", [folders / "two"], samples=20, show_text=True), "html", "A <title>")
+    parser = parse(page)
+    assert "patient data" in page and "A &lt;title&gt;" in page and "&lt;b&gt;" in page
+    body = re.sub(r"<su[bp]>.*?</su[bp]>|<style>.*?</style>|<script>.*?</script>", "", page, flags=re.DOTALL)
+    texts = re.findall(r'<div class="text">(.*?)</div>', body, flags=re.DOTALL)
+    assert [re.sub("<[^>]*>", "", text).replace("&lt;", "<").replace("&gt;", ">") for text in texts] == [TEXT] * 4
+    assert sum(re.fullmatch(r"n\d+e\d+", id_) is not None for id_ in parser.ids) == 4 * 3
+
+
+def test_markdown_and_json_say_the_figures(folders):
+    collected = collect(folders / "gold", [folders / "one"], samples=20)
+    micro = collected.figures["systems"][0]["metrics"]["entities"]["strict"]["micro"]
+    assert f"| micro | {100 * micro['p']:.2f} | {100 * micro['r']:.2f} | {100 * micro['f']:.2f} |" in render(
+        collected, "md", "T"
+    )
+    assert json.loads(render(collected, "json", "T")) == json.loads(srsly.json_dumps(collected.figures))
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+CONSOLE = """ℹ Pipeline: ['crf_ner']
+E    #       LOSS CRF_NER  ENTS_F  ENTS_P  ENTS_R  SCORE
+---  ------  ------------  ------  ------  ------  ------
+  0       0       1099.26    0.35    0.19    2.01    0.00
+\x1b[38;5;2m  0     200      23329.20   62.66   67.07   58.79    0.63\x1b[0m
+✔ Saved pipeline to output directory
+"""
+
+
+def trained(folder):
+    (folder / "model-best").mkdir(parents=True)
+    srsly.write_json(
+        folder / "model-best/meta.json", {"lang": "es", "name": "x", "performance": {"ents_f": 0.5, "a": {}}}
+    )
+    (folder / "model-best/config.cfg").write_text("[nlp]\nlang = es\n")
+
+
+def test_training(tmp_path):
+    rows = parse_console(CONSOLE)
+    assert [row["step"] for row in rows] == [0, 200]
+    assert rows[1]["losses"] == {"crf_ner": 23329.2}
+    assert rows[1]["scores"] == {"ents_f": 62.66, "ents_p": 67.07, "ents_r": 58.79}
+    trained(tmp_path / "t")
+    (tmp_path / "t/train.log").write_text(CONSOLE, encoding="utf8")
+    found = read_training(tmp_path / "t")
+    assert found["updates"] == rows and found["performance"] == {"ents_f": 0.5}
+    (tmp_path / "t/log.jsonl").write_text('{"epoch": 0, "step": 7, "losses": {}, "scores": {}, "score": 0.5}\n')
+    assert [row["step"] for row in read_training(tmp_path / "t")["updates"]] == [7]
+    with pytest.raises(InputError, match="no trained pipeline"):
+        read_training(tmp_path)
+
+
+def test_command(folders, monkeypatch):
+    trained(folders / "training")
+    (folders / "training/train.log").write_text(CONSOLE, encoding="utf8")
+    cli._register()
+    runner = CliRunner()
+    arguments = ["report", str(folders / "gold"), str(folders / "one"), str(folders / "two"), "--name", "CRF"]
+    arguments += ["--name", "other", "--training", str(folders / "training"), "--bootstrap", "20"]
+    result = runner.invoke(cli.app, [*arguments, "-o", str(folders / "r.html")])
+    assert result.exit_code == 0, result.output
+    page = (folders / "r.html").read_text("utf8")
+    parse(page)
+    assert "CRF minus other" in page and "Loss over updates" in page
+    for suffix in ("md", "json"):
+        assert runner.invoke(cli.app, [*arguments, "-o", str(folders / f"r.{suffix}")]).exit_code == 0
+    with pytest.raises(ClinicalNerError, match="ends in"):
+        runner.invoke(cli.app, [*arguments, "-o", str(folders / "r.txt")], catch_exceptions=False)
+    with pytest.raises(ClinicalNerError, match="show-text"):
+        runner.invoke(cli.app, [*arguments, "--show-text", "-o", str(folders / "r.md")], catch_exceptions=False)
+    with pytest.raises(ClinicalNerError, match="as many names"):
+        collect(folders / "gold", [folders / "one"], names=["a", "b"])

@@ -1,0 +1,156 @@
+"""Learning curves and searches on a few notes: parts of one another, resumable, and told apart from other trainings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import srsly
+from typer.testing import CliRunner
+
+from spacy_clinical_ner import cli
+from spacy_clinical_ner.brat import BratDocument, Entity, write_document
+from spacy_clinical_ner.errors import ClinicalNerError, InputError
+from spacy_clinical_ner.training import learning_curve as module
+from spacy_clinical_ner.training.learning_curve import Trial, learning_curve, score, share_of
+from spacy_clinical_ner.training.search import Parameter, parse_parameter
+
+CONFIG = """
+[paths]
+train = null
+dev = null
+
+[system]
+seed = 0
+gpu_allocator = null
+
+[nlp]
+lang = "en"
+pipeline = ["crf_ner"]
+
+[nlp.tokenizer]
+@tokenizers = "spacy-clinical-ner.ClinicalTokenizer.v1"
+
+[components]
+
+[components.crf_ner]
+factory = "crf_ner"
+
+[corpora]
+
+[corpora.train]
+@readers = "spacy-clinical-ner.BratCorpus.v1"
+path = ${paths.train}
+gold_tokens = true
+
+[corpora.dev]
+@readers = "spacy-clinical-ner.BratCorpus.v1"
+path = ${paths.dev}
+
+[training]
+gpu_allocator = ${system.gpu_allocator}
+seed = ${system.seed}
+dropout = 0.1
+max_steps = 30
+eval_frequency = 15
+patience = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("curve")
+    for part, count in (("train", 8), ("dev", 2)):
+        for number in range(count):
+            text = f"Note {number}: the fever began and the rash was gone."
+            entities = [
+                Entity(f"T{i}", "Sign", ((text.index(word), text.index(word) + len(word)),), word)
+                for i, word in enumerate(("fever", "rash"), 1)
+            ]
+            write_document(BratDocument(f"n{number}", text, entities), folder / part / f"n{number}.txt")
+    (folder / "config.cfg").write_text(CONFIG)
+    return folder
+
+
+def trial(notes: Path, **overrides) -> Trial:
+    return Trial(notes / "config.cfg", notes / "train", notes / "dev", overrides)
+
+
+def test_smaller_shares_are_parts_of_larger_ones():
+    names = [f"n{i}" for i in range(40)]
+    chosen = [share_of(names, names, share) for share in (0.01, 0.25, 0.5, 1.0)]
+    assert [len(part) for part in chosen] == [1, 10, 20, 40]
+    for small, large in zip(chosen, chosen[1:]):
+        assert set(small) < set(large)
+    assert share_of(names, names, 0.25) != names[:10]
+
+
+def test_the_curve_is_trained_once_and_goes_on(notes, tmp_path, monkeypatch):
+    told = []
+    points = learning_curve(trial(notes), tmp_path, [1, 0.25], report=lambda point, before: told.append(before))
+    assert [(point.share, point.notes) for point in points] == [(0.25, 2), (1, 8)]
+    assert points[-1].scores["micro"] == score(tmp_path / "share-1-seed-0/model-best", notes / "dev")["micro"]
+    assert points[-1].scores["micro"]["f"] == 1.0
+
+    trained = []
+    train = module.run_training
+    monkeypatch.setattr(module, "run_training", lambda *args: trained.append(args) or train(*args))
+    again = learning_curve(trial(notes), tmp_path, [1, 0.25, 0.5], report=lambda point, before: told.append(before))
+    assert len(trained) == 1 and told == [False, False, True, False, True]
+    assert (again[0], again[2]) == tuple(points)
+    with pytest.raises(InputError, match="another config, notes or settings"):
+        learning_curve(trial(notes, **{"training.max_steps": 5}), tmp_path, [1])
+
+
+@pytest.mark.parametrize("share", [0, 1.5, -1])
+def test_shares_that_cannot_be(notes, tmp_path, share):
+    with pytest.raises(InputError, match="a share is above 0"):
+        learning_curve(trial(notes), tmp_path, [share])
+
+
+def test_command(notes, tmp_path):
+    pytest.importorskip("matplotlib")
+    cli._register()
+    arguments = ["learning-curve", notes / "config.cfg", "--train", notes / "train", "--dev", notes / "dev"]
+    arguments += ["--shares", "0.5", "--output", tmp_path / "c", "--training.max_steps", "4"]
+    result = CliRunner().invoke(cli.app, [str(each) for each in arguments])
+    assert result.exit_code == 0, result.output
+    assert srsly.read_json(tmp_path / "c/learning-curve.json")[0]["notes"] == 4
+    assert (tmp_path / "c/learning-curve.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ClinicalNerError, match="numbers between commas"):
+        CliRunner().invoke(cli.app, [*map(str, arguments), "--shares", "all"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "parameter"),
+    [
+        ("a.b=0.1..0.5", Parameter("a.b", 0.1, 0.5)),
+        ("a.b=1e-4..1e-2 log", Parameter("a.b", 1e-4, 1e-2, log=True)),
+        ("a.b=1..4", Parameter("a.b", 1, 4, whole=True)),
+        ('a.b="x",true,3', Parameter("a.b", choices=["x", True, 3])),
+        ("a.b=BIO,BIOES", Parameter("a.b", choices=["BIO", "BIOES"])),
+    ],
+)
+def test_parameters(text, parameter):
+    assert parse_parameter(text) == parameter
+
+
+@pytest.mark.parametrize("text", ["a", "a=1..2", "a.b=", "a.b=2..1", "a.b=0..1 log", "a.b=1e..2"])
+def test_parameters_that_cannot_be(text):
+    with pytest.raises(ClinicalNerError, match=r"parameter|range"):
+        parse_parameter(text)
+
+
+def test_search_goes_on(notes, tmp_path):
+    pytest.importorskip("optuna")
+    pytest.importorskip("matplotlib")
+    cli._register()
+    arguments = ["search", notes / "config.cfg", "--train", notes / "train", "--dev", notes / "dev"]
+    arguments += ["--param", "training.dropout=0.0..0.3", "--output", tmp_path, "--training.max_steps", "3"]
+    for trials in (1, 2, 2):
+        result = CliRunner().invoke(cli.app, [*map(str, arguments), "--trials", str(trials)])
+        assert result.exit_code == 0, result.output
+        assert len(list(tmp_path.glob("trial-*"))) == trials
+    assert (tmp_path / "search.png").is_file()
+    with pytest.raises(InputError, match="another config, notes or settings"):
+        CliRunner().invoke(cli.app, [*map(str, arguments), "--training.patience", "9"], catch_exceptions=False)
