@@ -29,6 +29,10 @@ class InputError(ClinicalNerError, ValueError):
         return (type(self), (self.path, self.line, self.reason))
 
 
+class OutputError(InputError):
+    """A place that cannot be written, or must not: nothing there was changed."""
+
+
 def one_line(error: BaseException) -> str:
     """What a library's error says, as far as it fits on a line: the first with anything in it; of a config, all."""
     from thinc.api import ConfigValidationError

@@ -13,6 +13,7 @@ from typing import Any, Iterable, Optional, Union
 
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.outputs import SIGNATURE
 
 DPI = 150
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
@@ -49,7 +50,7 @@ def new_figure(width: float, height: float, texts: Iterable[str] = ()) -> Any:
 def save_figure(figure: Any, path: Union[str, Path]) -> None:
     """Write a figure as PNG, whole or not at all."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", metadata=SIGNATURE)
 
 
 def has_cjk(text: str) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from collections import Counter, deque
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, ContextManager, Deque, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from spacy.attrs import IS_SPACE
 from spacy.language import Language
@@ -25,10 +26,12 @@ from spacy_clinical_ner.brat import (
     write_document,
 )
 from spacy_clinical_ner.brat.docs import without_relations
-from spacy_clinical_ner.errors import InputError
+from spacy_clinical_ner.errors import InputError, OutputError
 
 PathLike = Union[str, Path]
 
+# Large enough that no time is lost between two parts, small enough for their words to be few.
+_NOTES_OF_ZONE = 256
 _SPACY_CODE = re.compile(r"\[[EW]\d+\]")
 
 
@@ -119,31 +122,49 @@ def annotate_notes(
     prepared = given_mentions(nlp) if given_entities else nullcontext()
     with tqdm(total=len(jobs), unit="note", disable=not progress) as bar, prepared:
         notes = _GivenNotes(nlp, spans_key, offsets) if given_entities else _Notes(nlp)
-        for job, source, result in _run(notes, iter(jobs), n_process, batch_size):
-            if not isinstance(result, InputError):
-                document = from_doc(result, spans_key=spans_key, confidence=confidence, source=source)
-                result = _written(document, job) or result
-            if isinstance(result, InputError):
-                summary.failures.append(result)
-            else:
-                summary.notes += 1
-                summary.words += len(result) - int(result.to_array([IS_SPACE]).sum())
-                summary.mentions.update(entity.label for entity in document.entities)
-                summary.relations.update(relation.label for relation in document.relations)
-            summary.seconds = time.perf_counter() - start
-            bar.set_postfix_str(f"{summary.words_per_second:,.0f} words/s", refresh=False)
-            bar.update()
+        for part, zone in _zones(nlp, jobs, n_process):
+            with zone:
+                for job, source, result in _run(notes, iter(part), n_process, batch_size):
+                    if not isinstance(result, InputError):
+                        document = from_doc(result, spans_key=spans_key, confidence=confidence, source=source)
+                        result = _written(document, job) or result
+                    if isinstance(result, InputError):
+                        summary.failures.append(result)
+                    else:
+                        summary.notes += 1
+                        summary.words += len(result) - int(result.to_array([IS_SPACE]).sum())
+                        summary.mentions.update(entity.label for entity in document.entities)
+                        summary.relations.update(relation.label for relation in document.relations)
+                    summary.seconds = time.perf_counter() - start
+                    bar.set_postfix_str(f"{summary.words_per_second:,.0f} words/s", refresh=False)
+                    bar.update()
+                result = source = None  # type: ignore[assignment]
     return summary
+
+
+def _zones(nlp: Language, jobs: Sequence[Job], n_process: int) -> Iterator[Tuple[Sequence[Job], ContextManager[None]]]:
+    """Parts of the jobs, each with a block at whose end the vocabulary forgets the words of its notes (spaCy 3.8).
+
+    Else it grows with every new word. Processes would have to be started anew for each part: with several of them
+    there is one part, and this process alone keeps the words.
+    """
+    if n_process > 1 or not hasattr(nlp, "memory_zone"):
+        yield jobs, nullcontext()
+        return
+    for start in range(0, len(jobs), _NOTES_OF_ZONE):
+        yield jobs[start : start + _NOTES_OF_ZONE], nlp.memory_zone()
 
 
 def _written(document: BratDocument, job: Job) -> Optional[InputError]:
     """Write a document; the error that keeps this one, and not all others too, from being written."""
     try:
         write_document(document, job.target)
+    except OutputError as error:
+        if getattr(error.__cause__, "errno", None) == errno.ENAMETOOLONG:  # of this note; a full disk is of all
+            return error
+        raise
     except InputError as error:
         return InputError(job.note, None, f"BRAT cannot hold what the pipeline found, see its labels: {error.reason}")
-    except OSError as error:
-        raise InputError(job.target, None, error.strerror or "cannot be written") from error
     return None
 
 

@@ -18,6 +18,7 @@ from spacy_clinical_ner.brat import BratDocument, Entity, write_document
 from spacy_clinical_ner.brat.document import column_texts
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.files import read_text, replacing
+from spacy_clinical_ner.outputs import NEW_FOLDER, check_output
 
 PathLike = Union[str, Path]
 
@@ -63,8 +64,7 @@ def import_records(files: Sequence[PathLike], output: PathLike, *, progress: boo
     files of one name, and for an `output` that holds something already.
     """
     output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(output, None, "not empty; give a new folder")
+    check_output(output, NEW_FOLDER, inputs=files)
     summary = ImportSummary()
     documents: List[BratDocument] = []
     stems: Dict[str, Path] = {}

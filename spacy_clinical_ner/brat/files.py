@@ -11,7 +11,7 @@ from spacy_clinical_ner.brat.document import BratDocument
 from spacy_clinical_ner.brat.offsets import CHARACTERS, OffsetsError
 from spacy_clinical_ner.brat.parse import parse_standoff
 from spacy_clinical_ner.errors import InputError
-from spacy_clinical_ner.files import read_text, replacing
+from spacy_clinical_ner.files import check_name, read_text, replacing
 
 NOTE = ".txt"
 # BioNLP shared tasks part one standoff in two: given mentions in .a1, what is to be found in .a2.
@@ -113,7 +113,7 @@ def list_files(folder: Path, endings: Tuple[str, ...]) -> List[Path]:
                 if each.is_symlink() and not each.exists():
                     raise InputError(each, None, "a link that leads nowhere")
                 if each.suffix and each.is_file():
-                    found.append(each)
+                    found.append(check_name(each))
     return sorted(found)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from typing import Any, NoReturn
 
 import typer
 
@@ -63,8 +65,24 @@ def _register() -> None:
 def main() -> None:
     """Run the command line; bad input ends with one line on stderr and status 2."""
     _register()
+    before = signal.signal(signal.SIGTERM, _end)
     try:
         app()
     except ClinicalNerError as error:
-        print(f"clinical-ner: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: Any) -> NoReturn:
+    # As an exception, so that unfinished work is removed on the way out.
+    sys.exit(128 + number)
+
+
+def _fail(message: str) -> NoReturn:
+    # Names of files need not be UTF-8, and what is read from files may hold a line end.
+    line = " ".join(message.split("\n"))
+    print("clinical-ner: " + line.encode("utf8", "backslashreplace").decode("utf8"), file=sys.stderr)
+    sys.exit(2)

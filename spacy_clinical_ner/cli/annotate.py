@@ -10,6 +10,7 @@ from typing import Any, Optional
 import typer
 
 from spacy_clinical_ner.cli.convert import OFFSETS_HELP, Offsets
+from spacy_clinical_ner.cli.numbers import MAX_THREADS
 
 # A pipeline that fails on every note need not fill the screen.
 SHOWN_FAILURES = 20
@@ -26,9 +27,9 @@ def annotate(
     input: Path = typer.Argument(..., help="Folder of notes (every .txt below it), or one .txt file."),
     output_dir: Path = typer.Argument(..., help="Folder to write: each note with its .ann, under the same names."),
     format: Format = typer.Option(Format.BRAT, "--format", help="What to write: .txt and .ann files."),
-    n_process: int = typer.Option(1, min=1, help="Processes to annotate with."),
+    n_process: int = typer.Option(1, min=1, max=MAX_THREADS, help="Processes to annotate with."),
     batch_size: Optional[int] = typer.Option(
-        None, min=1, help="Notes per batch; by default as the pipeline's config says."
+        None, min=1, max=1_000_000, help="Notes per batch; by default as the pipeline's config says."
     ),
     spans_key: str = typer.Option("sc", help="Key of doc.spans with mentions that may overlap."),
     confidence: bool = typer.Option(

@@ -34,12 +34,19 @@ def calibrate(
     from spacy_clinical_ner.brat.reader import create_brat_corpus
     from spacy_clinical_ner.errors import ClinicalNerError
     from spacy_clinical_ner.evaluation.reliability import BINS, Reliability
-    from spacy_clinical_ner.files import check_free, replacing
-    from spacy_clinical_ner.pipelines import load_pipeline
+    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.outputs import PICTURE, PIPELINE, check_output, json_with
+    from spacy_clinical_ner.pipelines import load_pipeline, save_pipeline
     from spacy_clinical_ner.tagging.calibration import CalibrationSet, plot_reliability
     from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 
-    check_free(output, overwrite)
+    inputs = [pipeline, dev, *([test] if test else [])]
+    check_output(output, PIPELINE, inputs=inputs, overwrite=overwrite)
+    if report is not None:
+        kind = json_with("temperature", "curves")
+        check_output(report, kind, inputs=inputs, others=[output, *([plot] if plot else [])], overwrite=overwrite)
+    if plot is not None:
+        check_output(plot, PICTURE, inputs=inputs, others=[output], overwrite=overwrite)
     nlp = load_pipeline(str(pipeline))
     if component not in nlp.pipe_names:
         raise ClinicalNerError(f"{pipeline} has no component '{component}'; it has {', '.join(nlp.pipe_names)}")
@@ -72,7 +79,7 @@ def calibrate(
     for name, curve in curves.items():
         print(row((name, curve.mentions, f"{curve.ece:.4f}", f"{curve.log_loss:.4f}"), widths=widths))
     with replacing(output) as temporary:
-        nlp.to_disk(temporary)
+        save_pipeline(nlp, temporary)
     if report is not None:
         with replacing(report) as temporary:
             figures = {name: curve.to_dict() for name, curve in curves.items()}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Optional
 
 import typer
 
+from spacy_clinical_ner.cli.numbers import MAX_COUNT
 from spacy_clinical_ner.errors import ClinicalNerError
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ def convert(
         None, "--audit", help="Write the audit as JSON: per file, label and reason. It never quotes a note."
     ),
     max_dropped: Optional[int] = typer.Option(
-        None, "--max-dropped", min=0, help="Exit with status 1 if more lines and mentions than this were dropped."
+        None,
+        "--max-dropped",
+        min=0,
+        max=MAX_COUNT,
+        help="Exit with status 1 if more lines and mentions than this were dropped.",
     ),
     lenient: bool = typer.Option(
         False, "--lenient", help="Drop and count malformed lines, and lines that need them, instead of stopping."
@@ -98,6 +103,9 @@ def convert(
         False, "--trim-whitespace", help="Take white space off mention edges; spaCy's own `ner` fails (E024) without."
     ),
     spans_key: str = typer.Option("sc", help="Key of doc.spans that gets all mentions, overlapping or not."),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Replace files that `convert` did not make; its own are replaced in any case."
+    ),
 ) -> None:
     """Turn a BRAT folder into a .spacy file that loses nothing, and say what became of every line.
 
@@ -114,8 +122,13 @@ def convert(
     from wasabi import msg
 
     from spacy_clinical_ner.brat import Policy
+    from spacy_clinical_ner.outputs import DOCS, check_output, json_with
     from spacy_clinical_ner.pipelines import pipeline_or_blank
 
+    inputs = [brat_dir, *([Path(pipeline)] if pipeline else [])]
+    check_output(out, DOCS, inputs=inputs, overwrite=overwrite)
+    if audit is not None:
+        check_output(audit, json_with("folder", "documents", "files"), inputs=inputs, others=[out], overwrite=overwrite)
     report = convert_folder(
         brat_dir,
         out,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Union
 
 import typer
+
+from spacy_clinical_ner.cli.numbers import MAX_COUNT, MAX_SEED, not_nan
 
 if TYPE_CHECKING:
     from thinc.api import Config
@@ -19,12 +21,16 @@ def distill(
     vectors: Optional[Path] = typer.Option(None, help="paths.vectors of the config, if it takes word vectors."),
     also: Optional[List[Path]] = typer.Option(None, "--also", help="More raw notes; may be repeated."),
     component: str = typer.Option("crf_ner", help="The tagger, under this name in both pipelines."),
-    temperature: float = typer.Option(2.0, min=0.01, help="Softens the distributions of both."),
-    epochs: int = typer.Option(5, min=1, help="Passes over the notes."),
-    max_steps: Optional[int] = typer.Option(None, min=1, help="Batches, at most."),
-    batch_tokens: int = typer.Option(1500, min=1, help="Tokens of a batch."),
-    held_out: float = typer.Option(0.02, min=0.0, max=0.5, help="Share of the notes that the two are compared on."),
-    seed: int = typer.Option(0, min=0, help="Seed of weights and order."),
+    temperature: float = typer.Option(
+        2.0, min=0.01, max=1000.0, callback=not_nan, help="Softens the distributions of both."
+    ),
+    epochs: int = typer.Option(5, min=1, max=10_000, help="Passes over the notes."),
+    max_steps: Optional[int] = typer.Option(None, min=1, max=MAX_COUNT, help="Batches, at most."),
+    batch_tokens: int = typer.Option(1500, min=1, max=10_000_000, help="Tokens of a batch."),
+    held_out: float = typer.Option(
+        0.02, min=0.0, max=0.5, callback=not_nan, help="Share of the notes that the two are compared on."
+    ),
+    seed: int = typer.Option(0, min=0, max=MAX_SEED, help="Seed of weights and order."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace OUT if it is there."),
 ) -> None:
     """Train the tagger of a config on raw notes to give taggings the probabilities that the teacher gives them.
@@ -41,8 +47,9 @@ def distill(
     from wasabi import msg
 
     from spacy_clinical_ner.errors import InputError
-    from spacy_clinical_ner.files import check_free, replacing
-    from spacy_clinical_ner.pipelines import load_pipeline
+    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.outputs import PIPELINE, check_output
+    from spacy_clinical_ner.pipelines import load_pipeline, save_pipeline
     from spacy_clinical_ner.raw_notes.notes import read_notes, split_held_out
     from spacy_clinical_ner.tagging.distillation import (
         Agreement,
@@ -53,7 +60,8 @@ def distill(
         planned_steps,
     )
 
-    check_free(output, overwrite)
+    given: List[Union[str, Path]] = [teacher, raw, config, *([vectors] if vectors else []), *(also or [])]
+    check_output(output, PIPELINE, inputs=given, overwrite=overwrite)
     notes = [note for note in read_notes([raw, *(also or [])]) if note.text.strip()]
     if len(notes) < 2:
         raise InputError(raw, None, "two notes with text are needed at least")
@@ -82,7 +90,7 @@ def distill(
         report=report, watch=lambda batches: tqdm(batches, unit="batch", leave=False, disable=None)
     )
     with replacing(output) as temporary:
-        student.to_disk(temporary)
+        save_pipeline(student, temporary)
     msg.good(f"Saved the student to {output}")
 
 

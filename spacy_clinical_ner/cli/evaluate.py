@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterable, Optional
 import typer
 
 from spacy_clinical_ner.cli.convert import OFFSETS_HELP, Offsets
+from spacy_clinical_ner.cli.numbers import MAX_SEED, not_nan
 from spacy_clinical_ner.errors import ClinicalNerError
 
 
@@ -22,7 +23,12 @@ def evaluate(
     ),
     output: Optional[Path] = typer.Option(None, "--output", "-o", help="Write all figures as JSON."),
     fail_under: Optional[float] = typer.Option(
-        None, "--fail-under", min=0.0, max=1.0, help="Exit with status 1 if strict micro F (0 to 1) is lower."
+        None,
+        "--fail-under",
+        min=0.0,
+        max=1.0,
+        callback=not_nan,
+        help="Exit with status 1 if strict micro F (0 to 1) is lower.",
     ),
     relations: Optional[bool] = typer.Option(
         None, "--relations/--no-relations", help="Score relations (R lines). Default: if gold or prediction has any."
@@ -34,11 +40,16 @@ def evaluate(
         help="Another system's predictions for the same gold notes: difference in F with its interval and p-value.",
     ),
     bootstrap: int = typer.Option(
-        1000, "--bootstrap", min=0, help="Resamples of the documents for 95% intervals; 0: no intervals."
+        1000, "--bootstrap", min=0, max=1_000_000, help="Resamples of the documents for 95% intervals; 0: no intervals."
     ),
-    seed: int = typer.Option(0, min=0, help="Seed of the resamples: the same seed gives the same intervals."),
+    seed: int = typer.Option(
+        0, min=0, max=MAX_SEED, help="Seed of the resamples: the same seed gives the same intervals."
+    ),
     ignore_extra: bool = typer.Option(
         False, "--ignore-extra", help="Leave out predictions for notes that gold lacks, instead of stopping."
+    ),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Replace a file that `evaluate` did not make; its own is replaced in any case."
     ),
     offsets: Offsets = typer.Option(Offsets.CHARACTERS, help=OFFSETS_HELP),
 ) -> None:
@@ -59,6 +70,11 @@ def evaluate(
 
     from wasabi import msg
 
+    from spacy_clinical_ner.outputs import check_output, json_with
+
+    if output is not None:
+        inputs = [gold, pred, *([compare] if compare else [])]
+        check_output(output, json_with("entities", "bootstrap"), inputs=inputs, overwrite=overwrite)
     metrics = evaluate_and_save(
         gold,
         pred,

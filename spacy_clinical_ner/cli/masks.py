@@ -14,7 +14,10 @@ def masks(
         None, help="A note (.txt) with its .ann: draw a relation of it. The picture then shows text of the note."
     ),
     relation: Optional[str] = typer.Option(None, metavar="ID", help="Id of the relation (R1), the first by default."),
-    context: int = typer.Option(3, min=0, help="Tokens to show on both sides of the relation's mentions."),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Replace a file that this package did not draw; its own are replaced in any case."
+    ),
+    context: int = typer.Option(3, min=0, max=1000, help="Tokens to show on both sides of the relation's mentions."),
 ) -> None:
     """Draw the masks of focused attention: in the task of the entities every position attends to every other one, in
     that of a pair [CLS] sees the two mentions only (Eq. 13), or nothing else is seen at all (Eq. 14).
@@ -31,8 +34,11 @@ def masks(
     from spacy_clinical_ner.brat.docs import without_relations
     from spacy_clinical_ner.errors import ClinicalNerError, InputError
     from spacy_clinical_ner.joint.mask_plot import EXAMPLE, EXAMPLE_HEAD, EXAMPLE_TAIL, plot_masks
+    from spacy_clinical_ner.outputs import PICTURE, check_output
     from spacy_clinical_ner.tokenization import blank_pipeline
 
+    inputs = [] if note is None else [note, note.with_suffix(".ann")]
+    check_output(output, PICTURE, inputs=inputs, overwrite=overwrite)
     if note is None:
         if relation is not None:
             raise ClinicalNerError("masks: --relation needs --note")

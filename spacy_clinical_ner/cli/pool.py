@@ -7,12 +7,19 @@ from typing import List, Optional
 
 import typer
 
+from spacy_clinical_ner.cli.numbers import not_nan
+
 
 def pool(
     pipelines: List[str] = typer.Argument(..., metavar="PIPELINE PIPELINE...", help="Folders or installed packages."),
     output: Path = typer.Argument(..., metavar="OUT", help="Folder to write the pipeline with the pool to."),
     weights: Optional[List[float]] = typer.Option(
-        None, "--weight", min=0.0, help="One for each pipeline, in their order; by default all are equal."
+        None,
+        "--weight",
+        min=0.0,
+        max=1e6,
+        callback=not_nan,
+        help="One for each pipeline, in their order; by default all are equal.",
     ),
     component: str = typer.Option("crf_ner", help="The tagger, under this name in all pipelines."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace OUT if it is there."),
@@ -27,12 +34,13 @@ def pool(
     """
     from wasabi import msg
 
-    from spacy_clinical_ner.files import check_free, replacing
-    from spacy_clinical_ner.pipelines import load_pipeline
+    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.outputs import PIPELINE, check_output
+    from spacy_clinical_ner.pipelines import load_pipeline, save_pipeline
     from spacy_clinical_ner.tagging.pooled_pipelines import pool_pipelines
 
-    check_free(output, overwrite)
+    check_output(output, PIPELINE, inputs=pipelines, overwrite=overwrite)
     nlp = pool_pipelines([load_pipeline(pipeline) for pipeline in pipelines], component, weights or None)
     with replacing(output) as temporary:
-        nlp.to_disk(temporary)
+        save_pipeline(nlp, temporary)
     msg.good(f"Saved the pool of {len(pipelines)} taggers to {output}")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import typer
 
+from spacy_clinical_ner.cli.numbers import MAX_COUNT, MAX_MINUTES, MAX_SEED, MAX_THREADS, not_nan
+
 if TYPE_CHECKING:
     from spacy_clinical_ner.raw_notes.settings import PretrainingSettings
 
@@ -31,25 +33,37 @@ def pretrain(
         None, "--from", metavar="FOLDER_OR_NAME", help="Continue from this encoder, with its vocabulary."
     ),
     also: Optional[List[Path]] = typer.Option(None, "--also", help="More raw notes; may be repeated."),
-    max_steps: Optional[int] = typer.Option(None, min=1, help="Steps of the optimizer."),
+    max_steps: Optional[int] = typer.Option(None, min=1, max=MAX_COUNT, help="Steps of the optimizer."),
     max_minutes: Optional[float] = typer.Option(
-        None, min=0.0, help="Wall time for all. Without any limit: 10 passes over the notes."
+        None,
+        min=0.0,
+        max=MAX_MINUTES,
+        callback=not_nan,
+        help="Wall time for all. Without any limit: 10 passes over the notes.",
     ),
     lang: Optional[str] = typer.Option(None, "--lang", "-l", help="Language code for the model card: es, en, zh, ..."),
-    seed: int = typer.Option(0, min=0, help="Seed of weights, order and masks."),
-    vocab_size: Optional[int] = typer.Option(None, min=100, help="Word pieces, at most; default by size."),
-    min_notes: int = typer.Option(3, min=1, help="Words that fewer notes have give no pieces to the vocabulary."),
-    sequence_length: Optional[int] = typer.Option(None, min=8, help="Pieces of a sequence; default by size."),
-    batch_size: Optional[int] = typer.Option(None, min=1, help="Sequences of a batch; default by size."),
-    learning_rate: Optional[float] = typer.Option(None, min=0.0, help="At its peak; default by size."),
-    held_out: float = typer.Option(0.02, min=0.0, max=0.5, help="Share of the notes that is kept for the perplexity."),
+    seed: int = typer.Option(0, min=0, max=MAX_SEED, help="Seed of weights, order and masks."),
+    vocab_size: Optional[int] = typer.Option(
+        None, min=100, max=1_000_000, help="Word pieces, at most; default by size."
+    ),
+    min_notes: int = typer.Option(
+        3, min=1, max=MAX_COUNT, help="Words that fewer notes have give no pieces to the vocabulary."
+    ),
+    sequence_length: Optional[int] = typer.Option(None, min=8, max=8192, help="Pieces of a sequence; default by size."),
+    batch_size: Optional[int] = typer.Option(None, min=1, max=65_536, help="Sequences of a batch; default by size."),
+    learning_rate: Optional[float] = typer.Option(
+        None, min=0.0, max=1.0, callback=not_nan, help="At its peak; default by size."
+    ),
+    held_out: float = typer.Option(
+        0.02, min=0.0, max=0.5, callback=not_nan, help="Share of the notes that is kept for the perplexity."
+    ),
     random_start: bool = typer.Option(
         False,
         "--random-start",
         help="Begin with random weights only; else frequencies of word pieces, and which keep company, are counted and "
         "written into the weights first, and some heads look at neighbours, which saves thousands of steps.",
     ),
-    gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
+    gpu_id: int = typer.Option(-1, min=-1, max=MAX_THREADS, help="GPU, or -1 for the CPU."),
     full_precision: bool = typer.Option(
         False,
         "--full-precision",

@@ -10,6 +10,7 @@ from typing import Optional, Tuple
 
 import typer
 
+from spacy_clinical_ner.cli.numbers import MAX_COUNT, MAX_MINUTES, MAX_SEED, MAX_THREADS, not_nan, plain_name
 from spacy_clinical_ner.cli.pretrain import SizeName
 
 app = typer.Typer(
@@ -24,7 +25,9 @@ ASSETS = Path("assets")
 
 @app.command()
 def prepare(
-    corpus: str = typer.Argument(..., help="Name of the corpus: its variable in project.yml, its folder in assets/."),
+    corpus: str = typer.Argument(
+        ..., callback=plain_name, help="Name of the corpus: its variable in project.yml, its folder in assets/."
+    ),
     lang: str = typer.Option(..., "--lang", "-l", help="Language code: es, en, zh, ..."),
     given: str = typer.Option(
         "", help="Folder or .zip of the corpus; empty for the one in assets, or else the sample."
@@ -67,16 +70,16 @@ def prepare(
 
 @app.command()
 def pretrain(
-    corpus: str = typer.Argument(..., help="Name of the corpus whose raw notes are read."),
+    corpus: str = typer.Argument(..., callback=plain_name, help="Name of the corpus whose raw notes are read."),
     lang: str = typer.Option(..., "--lang", "-l", help="Language code: es, en, zh, ..."),
     raw: str = typer.Option("", help="More raw notes: a folder or .jsonl; empty for none."),
     size: SizeName = typer.Option(SizeName.tiny, help="tiny, small or base."),
-    max_minutes: float = typer.Option(60, min=0.0, help="Wall time for all."),
-    seed: int = typer.Option(0, help="Seed of weights, order and masks."),
-    gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
-    threads: int = typer.Option(1, min=1, help="Threads of torch on the CPU."),
-    small_below: int = typer.Option(0, min=0, help="With fewer kB of raw notes, few steps are enough."),
-    small_steps: int = typer.Option(50, min=1, help="How many."),
+    max_minutes: float = typer.Option(60, min=0.0, max=MAX_MINUTES, callback=not_nan, help="Wall time for all."),
+    seed: int = typer.Option(0, min=0, max=MAX_SEED, help="Seed of weights, order and masks."),
+    gpu_id: int = typer.Option(-1, min=-1, max=MAX_THREADS, help="GPU, or -1 for the CPU."),
+    threads: int = typer.Option(1, min=1, max=MAX_THREADS, help="Threads of torch on the CPU."),
+    small_below: int = typer.Option(0, min=0, max=MAX_COUNT, help="With fewer kB of raw notes, few steps are enough."),
+    small_steps: int = typer.Option(50, min=1, max=MAX_COUNT, help="How many."),
 ) -> None:
     """Train an encoder on the raw notes of a corpus and on others; stopped, it goes on where it was.
 
@@ -98,17 +101,17 @@ def pretrain(
 
 @app.command()
 def train(
-    workflow: str = typer.Argument(..., help="Name of the workflow: its folder in training/."),
-    corpus: str = typer.Option(..., help="Name of the corpus."),
+    workflow: str = typer.Argument(..., callback=plain_name, help="Name of the workflow: its folder in training/."),
+    corpus: str = typer.Option(..., callback=plain_name, help="Name of the corpus."),
     config: Optional[Path] = typer.Option(None, help="Config of the pipeline; by default configs/WORKFLOW.cfg."),
     encoder: Optional[Path] = typer.Option(None, help="paths.encoder of the config: a folder of Hugging Face's."),
     refit: bool = typer.Option(False, "--refit", help="Train once more on train and dev: model-refit, see `refit`."),
-    seed: int = typer.Option(0, help="system.seed of the config."),
-    gpu_id: int = typer.Option(-1, help="GPU, or -1 for the CPU."),
-    threads: int = typer.Option(1, min=1, help="Threads of torch on the CPU."),
-    max_epochs: int = typer.Option(0, min=0, help="training.max_epochs; 0 for what the config says."),
+    seed: int = typer.Option(0, min=0, max=MAX_SEED, help="system.seed of the config."),
+    gpu_id: int = typer.Option(-1, min=-1, max=MAX_THREADS, help="GPU, or -1 for the CPU."),
+    threads: int = typer.Option(1, min=1, max=MAX_THREADS, help="Threads of torch on the CPU."),
+    max_epochs: int = typer.Option(0, min=0, max=MAX_COUNT, help="training.max_epochs; 0 for what the config says."),
     for_small: str = typer.Option("", help="Overrides for a small corpus, as in 'training.patience=100 a.b=1'."),
-    small_below: int = typer.Option(0, min=0, help="A corpus with fewer kB of training text is small."),
+    small_below: int = typer.Option(0, min=0, max=MAX_COUNT, help="A corpus with fewer kB of training text is small."),
 ) -> None:
     """Run spacy train on a prepared corpus, with settings of their own for small ones.
 
@@ -137,11 +140,11 @@ def train(
 
 @app.command()
 def deliver(
-    workflow: str = typer.Argument(..., help="Name of the workflow: its folder in training/."),
-    corpus: str = typer.Option(..., help="Name of the corpus."),
-    package: str = typer.Option(..., help="Name of the package, without the language."),
-    version: str = typer.Option(..., help="Version of the package."),
-    model: str = typer.Option("model-best", help="The pipeline's folder in training/WORKFLOW."),
+    workflow: str = typer.Argument(..., callback=plain_name, help="Name of the workflow: its folder in training/."),
+    corpus: str = typer.Option(..., callback=plain_name, help="Name of the corpus."),
+    package: str = typer.Option(..., callback=plain_name, help="Name of the package, without the language."),
+    version: str = typer.Option(..., callback=plain_name, help="Version of the package."),
+    model: str = typer.Option("model-best", callback=plain_name, help="The pipeline's folder in training/WORKFLOW."),
     relations: bool = typer.Option(False, "--relations", help="Score relations, too."),
     given_entities: bool = typer.Option(
         False, "--given-entities", help="The pipeline finds relations between given entities only."
@@ -179,7 +182,7 @@ def deliver(
 
 
 @app.command()
-def install(version: str = typer.Option(..., help="Version of the packages.")) -> None:
+def install(version: str = typer.Option(..., callback=plain_name, help="Version of the packages.")) -> None:
     """Install the wheels in packages/ that this environment lacks: `deliver` may have been done in another one.
 
     Example: clinical-ner project install --version 0.1.0
@@ -192,7 +195,7 @@ def install(version: str = typer.Option(..., help="Version of the packages.")) -
 @app.command()
 def smoke(
     pipeline: str = typer.Argument(..., help="Installed package, for spacy.load."),
-    corpus: str = typer.Option(..., help="Name of the corpus that has the notes."),
+    corpus: str = typer.Option(..., callback=plain_name, help="Name of the corpus that has the notes."),
     show_text: bool = typer.Option(False, "--show-text", help="Print the text of the entities of real notes, too."),
     given_entities: bool = typer.Option(
         False, "--given-entities", help="Print the relations that it finds between the entities of the .ann files."

@@ -47,6 +47,9 @@ def stats(
     discontinuous: Discontinuous = typer.Option(
         Discontinuous.OUTER, help="For the ceiling: what a tagger is shown of a mention in several pieces."
     ),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Replace files in DIR that `stats` did not make; its own are replaced in any case."
+    ),
     offsets: Offsets = typer.Option(Offsets.CHARACTERS, help=OFFSETS_HELP),
 ) -> None:
     """Count documents, tokens, mentions, lengths, overlaps and relations, and print the ceiling.
@@ -70,8 +73,14 @@ def stats(
     from spacy_clinical_ner.evaluation.statistics import corpus_report
     from spacy_clinical_ner.evaluation.tables import print_corpus
     from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.outputs import PICTURE, check_output, json_with
     from spacy_clinical_ner.pipelines import pipeline_or_blank
 
+    if output is not None:
+        figures = json_with("schema_version", "sentence_lengths")
+        check_output(output / "stats.json", figures, inputs=[brat_dir], overwrite=overwrite)
+        for picture in ("entities.png", "sentence_lengths.png", "word_cloud.png") if plots else ():
+            check_output(output / picture, PICTURE, inputs=[brat_dir], overwrite=overwrite)
     drawing = output is not None and plots
     if drawing:
         from spacy_clinical_ner.evaluation import plots as draw

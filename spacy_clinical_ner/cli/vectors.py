@@ -9,6 +9,8 @@ from typing import List, Optional
 
 import typer
 
+from spacy_clinical_ner.cli.numbers import MAX_COUNT, MAX_SEED, MAX_THREADS
+
 
 class TokenAttribute(str, Enum):
     """Token attribute that vectors are looked up by."""
@@ -23,15 +25,18 @@ def vectors(
     output: Path = typer.Argument(..., metavar="OUT", help="Folder to write, for `initialize.vectors` of a config."),
     lang: str = typer.Option(..., "--lang", "-l", help="Language code: es, en, zh, ..."),
     also: Optional[List[Path]] = typer.Option(None, "--also", help="Another folder of raw notes; may be repeated."),
-    dim: int = typer.Option(96, min=1, help="Width of a vector."),
-    epochs: int = typer.Option(10, min=1, help="Passes over the notes."),
-    min_count: int = typer.Option(3, min=1, help="Words seen more rarely train no vector of their own."),
-    buckets: int = typer.Option(50_000, min=1, help="Rows of the table; its size is buckets x dim x 4 bytes."),
+    dim: int = typer.Option(96, min=1, max=4096, help="Width of a vector."),
+    epochs: int = typer.Option(10, min=1, max=10_000, help="Passes over the notes."),
+    min_count: int = typer.Option(3, min=1, max=MAX_COUNT, help="Words seen more rarely train no vector of their own."),
+    buckets: int = typer.Option(
+        50_000, min=1, max=20_000_000, help="Rows of the table; its size is buckets x dim x 4 bytes."
+    ),
     attr: TokenAttribute = typer.Option(TokenAttribute.LOWER, help="Token attribute that vectors are looked up by."),
     threads: int = typer.Option(
-        1, min=1, help="Threads of floret. Only with 1 the same notes and seed give the same vectors."
+        1, min=1, max=MAX_THREADS, help="Threads of floret. Only with 1 the same notes and seed give the same vectors."
     ),
-    seed: int = typer.Option(0, min=0, help="Seed of the order in which notes are read."),
+    seed: int = typer.Option(0, min=0, max=MAX_SEED, help="Seed of the order in which notes are read."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace OUT if it holds vectors and nothing else."),
 ) -> None:
     """Train floret word vectors on raw notes and save them for use in a config.
 
@@ -41,10 +46,12 @@ def vectors(
     """
     from wasabi import msg
 
+    from spacy_clinical_ner.outputs import PIPELINE, check_output
     from spacy_clinical_ner.raw_notes.vectors import FloretSettings, train_vectors
 
     settings = FloretSettings(dim=dim, epochs=epochs, min_count=min_count, buckets=buckets, threads=threads, seed=seed)
     folders = [raw_dir, *(also or [])]
+    check_output(output, PIPELINE, inputs=folders, overwrite=overwrite)
     summary = train_vectors(folders, output, lang, settings, attr=attr.value, progress=sys.stderr.isatty())
     msg.table(
         [

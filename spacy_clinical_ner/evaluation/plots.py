@@ -15,18 +15,23 @@ from spacy.language import Language
 from spacy_clinical_ner import plotting
 from spacy_clinical_ner.brat import BratDocument
 from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.outputs import SIGNATURE
 
 _BAR, _INK, _GRID = "#3b6ea5", "#222222", "#dddddd"
-_MOST_WORDS = 150
+_MOST_WORDS, _MOST_LABELS = 150, 40
 
 
 def plot_entities(labels: Mapping[str, int], path: Union[str, Path]) -> None:
-    """Bar chart of mentions per label, most frequent on top; the axis is logarithmic if the counts differ widely."""
-    rows = sorted(labels.items(), key=lambda row: (row[1], row[0]))
+    """Bar chart of mentions per label, most frequent on top; the axis is logarithmic if the counts differ widely.
+
+    Of many labels the most frequent are drawn; stats.json has all.
+    """
+    rows = sorted(labels.items(), key=lambda row: (row[1], row[0]))[-_MOST_LABELS:]
     figure = plotting.new_figure(8.0, max(2.2, 1.3 + 0.24 * len(rows)), [label for label, _ in rows])
     axes = figure.add_subplot()
     counts = [count for _, count in rows]
-    bars = axes.barh([label for label, _ in rows], counts, color=_BAR, height=0.72)
+    bars = axes.barh(range(len(rows)), counts, color=_BAR, height=0.72)
+    axes.set_yticks(range(len(rows)), [label for label, _ in rows], parse_math=False)  # a label may hold a $
     wide = bool(counts) and max(counts) > 50 * max(1, min(counts))
     if wide:
         axes.set_xscale("log")
@@ -35,7 +40,9 @@ def plot_entities(labels: Mapping[str, int], path: Union[str, Path]) -> None:
         axes.set_xlim(0, max(counts, default=0) * 1.12 + 1)
     axes.bar_label(bars, labels=[f"{count:,}" for count in counts], padding=3, fontsize=8, color=_INK)
     axes.set_ylim(-0.7, max(len(rows), 1) - 0.3)
-    axes.set_title(f"Mentions per label ({sum(counts):,} mentions, {len(rows)} label{'s' * (len(rows) != 1)})")
+    drawn = "" if len(rows) == len(labels) else f"the {len(rows)} most frequent of "
+    total = f"{sum(labels.values()):,} mentions, {drawn}{len(labels):,} label{'s' * (len(labels) != 1)}"
+    axes.set_title(f"Mentions per label ({total})")
     axes.set_xlabel("mentions, logarithmic scale" if wide else "mentions")
     axes.tick_params(axis="y", length=0, labelsize=9)
     axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -124,7 +131,10 @@ def plot_word_cloud(words: Mapping[str, int], path: Union[str, Path]) -> Optiona
     )
     picture = cloud.generate_from_frequencies(dict(words)).to_image()
     data = io.BytesIO()
-    picture.save(data, "PNG")
+    png = plotting.optional_module("PIL.PngImagePlugin").PngInfo()
+    for key, value in SIGNATURE.items():
+        png.add_text(key, value)
+    picture.save(data, "PNG", pnginfo=png)
     with replacing(path) as temporary:
         temporary.write_bytes(data.getvalue())
     return None

@@ -14,6 +14,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -26,11 +27,14 @@ from spacy_clinical_ner.brat import document_name, list_notes
 from spacy_clinical_ner.brat.ccks import holds_records, import_records
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.outputs import CORPUS, check_output
 
 PathLike = Union[str, Path]
 
 # Share of the documents that each split-off part takes, as half-open ranges of the hash.
 SHARES = {"test": (0.0, 0.1), "dev": (0.1, 0.2)}
+# Of an archive: larger ones are hardly a corpus of notes, but may fill a disk.
+MAX_FILES, MAX_UNPACKED, MAX_DEPTH = 200_000, 4_000_000_000, 2
 # Folder names of a part, ours first, then those of the published CANTEMIST archive.
 FOLDERS = {
     "train": ("train", "train-set"),
@@ -197,6 +201,7 @@ def prepare_corpus(
     Raises InputError as the functions above.
     """
     source = Path(source).resolve()
+    check_output(output, CORPUS, inputs=[source, *([raw] if raw else [])])
     with _unpacked(source) as folder, _as_brat(folder) as (brat, remarks), replacing(output) as temporary:
         parts = find_parts(brat)
         split = split_corpus(parts)
@@ -223,7 +228,11 @@ def prepare_corpus(
 
 
 def _members(folder: Path) -> List[Member]:
-    return [Member(path, document_name(path, folder)) for path in list_notes(folder)]
+    notes, inside = list_notes(folder), folder.resolve()
+    for path in (each for note in notes for each in (note, note.with_suffix(".ann"))):
+        if inside not in path.resolve().parents:
+            raise InputError(path, None, "a link to a file outside the corpus: put a copy in its place")
+    return [Member(path, document_name(path, folder)) for path in notes]
 
 
 def _copy(member: Member, folder: Path, suffixes: Tuple[str, ...]) -> None:
@@ -288,21 +297,38 @@ def _as_brat(folder: Path) -> Iterator[Tuple[Path, List[str]]]:
         )
 
 
+def _extract(source: Path, folder: Path) -> None:
+    """Raises InputError for an archive that cannot be read or is a bomb. A member is never longer than it says."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = archive.infolist()
+            if len(members) > MAX_FILES or sum(member.file_size for member in members) > MAX_UNPACKED:
+                reason = f"more than {MAX_FILES:,} files or {MAX_UNPACKED / 1e9:g} GB when unpacked"
+                raise InputError(source, None, f"{reason}: unpack it by hand if you trust it")
+            archive.extractall(folder)
+    except RuntimeError as error:  # NotImplementedError, for a way of packing, is one
+        encrypted = "encrypted" in str(error)
+        reason = "encrypted" if encrypted else "packed in a way that Python cannot unpack"
+        raise InputError(source, None, f"{reason}: unpack it by hand and give the folder") from None
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(source, None, "not a .zip that can be read; fetch it again") from None
+
+
 @contextmanager
-def _unpacked(source: Path) -> Iterator[Path]:
+def _unpacked(source: Path, depth: int = 0) -> Iterator[Path]:
     """Of an archive that holds only archives the last by name counts: figshare packs MACCROBAT2018 beside 2020."""
     if source.suffix.lower() != ".zip":
         yield source
         return
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            with zipfile.ZipFile(source) as archive:
-                archive.extractall(folder)
-        except (OSError, zipfile.BadZipFile):
-            raise InputError(source, None, "not a .zip that can be read; fetch it again") from None
+        _extract(source, Path(folder))
         files = sorted(path for path in Path(folder).rglob("*") if path.is_file() and "__MACOSX" not in path.parts)
         if files and all(path.suffix.lower() == ".zip" for path in files):
-            with _unpacked(files[-1]) as inner:
+            if depth == MAX_DEPTH:
+                raise InputError(source, None, "archives within archives within archives: unpack it by hand")
+            with _unpacked(files[-1], depth + 1) as inner:
                 yield inner
         else:
             yield Path(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional
 import torch
 
 from spacy_clinical_ner.errors import ClinicalNerError
-from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.files import remove_leftovers, replacing
 
 _FILE = "checkpoint.pt"
 # May change from one call to the next: more or less time, decided on the way, makes another end but no other run.
@@ -83,5 +83,8 @@ class CheckpointFolder:
         return state
 
     def remove(self) -> None:
-        """Forget the run."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Forget the run; of a folder that holds anything else, its checkpoint only."""
+        (self.path / _FILE).unlink(missing_ok=True)
+        remove_leftovers(self.path)
+        with suppress(OSError):
+            self.path.rmdir()

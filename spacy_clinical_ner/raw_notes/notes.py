@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable, Iterator, List, Sequence, Tuple
@@ -12,6 +13,8 @@ import srsly
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.files import read_text
 from spacy_clinical_ner.raw_notes.vectors import find_notes, read_note
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ def _read_lines(path: Path) -> Iterator[RawNote]:
             raise InputError(path, number, "not JSON; one object a line is expected") from None
         if not isinstance(record, dict) or not isinstance(record.get("text"), str):
             raise InputError(path, number, 'no string "text" in this line')
+        if _SURROGATE.search(record["text"]):
+            raise InputError(path, number, 'half a surrogate pair in "text"')
         found += 1
         yield RawNote(str(record.get("name", record.get("id", f"{path.name}:{number}"))), record["text"])
     if not found:

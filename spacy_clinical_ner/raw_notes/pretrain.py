@@ -13,7 +13,8 @@ import srsly
 import torch
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
-from spacy_clinical_ner.files import check_free, replacing
+from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.outputs import ENCODER, check_output
 from spacy_clinical_ner.plotting import require_plots
 from spacy_clinical_ner.raw_notes.card import write_card
 from spacy_clinical_ner.raw_notes.checkpoint import CheckpointFolder, Progress
@@ -100,7 +101,8 @@ def pretrain(
     """
     started = time.monotonic()
     output = Path(output)
-    check_free(output, overwrite)
+    given = [*sources, *([settings.start] if settings.start else [])]
+    check_output(output, ENCODER, inputs=given, overwrite=overwrite)
     if plots:
         require_plots("matplotlib")
     device = _device(gpu_id)

@@ -16,11 +16,11 @@ from typing import Any, Dict, Iterable, Iterator, List, Sequence, Union
 
 from spacy.language import Language
 from spacy.training.initialize import convert_vectors
-from spacy.util import get_lang_class
 from tqdm import tqdm
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
-from spacy_clinical_ner.files import read_text, replacing
+from spacy_clinical_ner.files import check_name, read_text, replacing
+from spacy_clinical_ner.pipelines import pipeline_or_blank
 from spacy_clinical_ner.tokenization import blank_pipeline
 
 PathLike = Union[str, Path]
@@ -88,7 +88,7 @@ def find_notes(folders: Iterable[PathLike]) -> List[Path]:
 
 def read_note(path: Path) -> str:
     """The text of a note, without a byte order mark. Raises InputError if it is not UTF-8."""
-    return read_text(path).removeprefix("\ufeff")
+    return read_text(check_name(path)).removeprefix("\ufeff")
 
 
 def spell_lines(nlp: Language, text: str, attr: str = "LOWER") -> Iterator[List[str]]:
@@ -129,7 +129,7 @@ def train_vectors(
     if attr not in SPELLINGS:
         raise ClinicalNerError(f"attr must be one of {', '.join(SPELLINGS)}, not {attr}")
     notes = find_notes(folders)
-    reading, saving = _pipeline(lang), _pipeline(lang)
+    reading, saving = pipeline_or_blank(None, lang), blank_pipeline(lang)
     counts: Counter = Counter()
     with replacing(output) as temporary:
         started = time.perf_counter()
@@ -165,14 +165,6 @@ def train_vectors(
         seconds_reading=read - started,
         seconds_training=finished - read,
     )
-
-
-def _pipeline(lang: str) -> Language:
-    try:
-        get_lang_class(lang)
-    except ImportError:
-        raise ClinicalNerError(f"spaCy knows no language '{lang}'; use a code such as es, en or zh") from None
-    return blank_pipeline(lang)
 
 
 def _import_floret() -> Any:

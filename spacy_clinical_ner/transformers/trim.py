@@ -23,7 +23,8 @@ from torch import nn
 from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast
 
 from spacy_clinical_ner.errors import ClinicalNerError
-from spacy_clinical_ner.files import check_free, replacing
+from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.outputs import ENCODER, check_output
 from spacy_clinical_ner.transformers.loading import load_encoder
 from spacy_clinical_ner.transformers.pieces import collapse
 
@@ -79,7 +80,7 @@ def trim(
     langs: spaCy's codes. float16: store the weights in half precision.
     Raises ClinicalNerError for an encoder, language or tokenizer that this cannot be done with.
     """
-    check_free(output, overwrite)
+    check_output(output, ENCODER, inputs=[encoder], overwrite=overwrite)
     tokenizer, model = _load(encoder)
     spec = json.loads(tokenizer.backend_tokenizer.to_str())
     vocabulary = _Vocabulary(spec)
