@@ -32,7 +32,7 @@ def trim(
     from spacy_clinical_ner.transformers.trim import trim as run
 
     notes = (note.text for note in read_notes(texts))
-    summary = run(encoder, output, notes, lang or (), float16=float16, overwrite=overwrite)
+    summary = run(encoder, output, notes, lang or (), float16=float16, sources=texts, overwrite=overwrite)
     msg.table(
         [
             ("notes", f"{summary.notes:,}"),

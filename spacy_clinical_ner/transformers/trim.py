@@ -72,13 +72,16 @@ def trim(
     langs: Sequence[str] = (),
     *,
     float16: bool = False,
+    sources: Sequence[Path] = (),
     overwrite: bool = False,
 ) -> TrimSummary:
     """Write the encoder with the word pieces that texts and languages need to the folder `output`, whole or not at all.
 
     encoder: a folder, or a name on the Hugging Face hub; a head for masked language modelling is trimmed with it.
-    langs: spaCy's codes. float16: store the weights in half precision.
-    Raises ClinicalNerError for an encoder, language or tokenizer that this cannot be done with.
+    langs: spaCy's codes. float16: store the weights in half precision. sources: files and folders that the texts come
+    from, which are never written over.
+    Raises OutputError for an output that cannot or may not be written, and ClinicalNerError for an encoder, language or
+    tokenizer that this cannot be done with.
     """
     check_output(output, ENCODER, inputs=[encoder], overwrite=overwrite)
     tokenizer, model = _load(encoder)

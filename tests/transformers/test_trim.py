@@ -160,8 +160,12 @@ def test_padding_keeps_its_number_where_positions_are_counted_from_it(tmp_path):
 def test_refusals_take_one_line(encoders, tmp_path):
     with pytest.raises(ClinicalNerError, match="no language 'xx-yy'"):
         trim(str(encoders["bpe"]), tmp_path / "out", NOTES, ["xx-yy"])
+    with pytest.raises(ClinicalNerError, match="holds the input"):
+        trim(str(encoders["bpe"]), encoders["bpe"], NOTES, overwrite=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "note.txt").write_text("x")
     with pytest.raises(ClinicalNerError, match="there already"):
-        trim(str(encoders["bpe"]), encoders["bpe"], NOTES)
+        trim(str(encoders["bpe"]), tmp_path / "other", NOTES)
     with pytest.raises(ClinicalNerError, match="no/such-encoder") as error:
         trim("no/such-encoder", tmp_path / "out", NOTES)
     assert "\n" not in str(error.value)
