@@ -62,8 +62,9 @@ def find_mentions(
             scores, mask = pad_chains([emissions[i] for i in group], chains)
             if recall_bias:
                 scores[..., 0] -= recall_bias
-            for row, i in enumerate(group if blocked is not None else ()):
-                scores[row * chains : (row + 1) * chains, blocked[i], 1:] = -torch.inf
+            if blocked is not None:
+                for row, i in enumerate(group):
+                    scores[row * chains : (row + 1) * chains, blocked[i], 1:] = -torch.inf
             paths = decoder.best(scores, mask)
             spans = scheme.spans(paths, mask)
             confidence = decoder.span_log_probability(scores, mask, paths, spans, temperature).exp()
