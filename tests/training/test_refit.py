@@ -139,13 +139,15 @@ def test_the_config_stops_nowhere_and_that_of_before_is_left_alone() -> None:
     assert changed["components"]["a"] == {"source": "old"}
 
 
-def test_schedules_follow_the_number_of_steps(place: Path) -> None:
+@pytest.mark.parametrize("saved", ["${training.max_steps}", "the number"])
+def test_schedules_follow_the_number_of_steps(saved: str, place: Path) -> None:
     nlp = spacy.load(place / "old")
+    total = nlp.config["training"]["max_steps"] if saved == "the number" else saved
     nlp.config["training"]["optimizer"]["learn_rate"] = {
         "@schedules": "warmup_linear.v1",
         "warmup_steps": 1,
         "initial_rate": 0.01,
-        "total_steps": "${training.max_steps}",
+        "total_steps": total,
     }
     changed = refit_config(Config(nlp.config), "old", [place / "two"], 55).interpolate()
     assert changed["training"]["optimizer"]["learn_rate"]["total_steps"] == 55
