@@ -48,7 +48,9 @@ def report(
     relations: Optional[bool] = typer.Option(
         None, "--relations/--no-relations", help="Score relations. Default: if gold or a prediction has any."
     ),
-    bootstrap: int = typer.Option(1000, "--bootstrap", min=1, max=1_000_000, help="Resamples of the documents for 95% intervals."),
+    bootstrap: int = typer.Option(
+        1000, "--bootstrap", min=1, max=1_000_000, help="Resamples of the documents for 95% intervals."
+    ),
     seed: int = typer.Option(0, min=0, max=MAX_SEED, help="Seed of the resamples."),
     ignore_extra: bool = typer.Option(
         False, "--ignore-extra", help="Leave out predictions for notes that gold lacks, instead of stopping."
