@@ -115,7 +115,7 @@ def test_archives_that_cannot_be_unpacked(tmp_path, offset, value, reason):
     data[offset] = data[directory + offset + 2] = value
     path.write_bytes(data)
     with pytest.raises(InputError, match=reason):
-        layout.lay_out(path, tmp_path / "out")
+        layout.prepare_corpus(path, tmp_path / "out")
     assert [each.name for each in tmp_path.iterdir()] == ["a.zip"]
 
 
@@ -123,7 +123,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(layout, "MAX_UNPACKED", 1_000_000)
     path = _archive(tmp_path / "a.zip", **{"train.txt": bytes(2_000_000)})
     with pytest.raises(InputError, match="GB when unpacked"):
-        layout.lay_out(path, tmp_path / "out")
+        layout.prepare_corpus(path, tmp_path / "out")
 
 
 def test_a_link_out_of_the_corpus_is_named(tmp_path):
@@ -135,4 +135,4 @@ def test_a_link_out_of_the_corpus_is_named(tmp_path):
     for name in ("b", "c"):
         (tmp_path / "in" / "train" / f"{name}.txt").write_text("note")
     with pytest.raises(InputError, match="a.txt: a link to a file outside"):
-        layout.lay_out(tmp_path / "in", tmp_path / "out")
+        layout.prepare_corpus(tmp_path / "in", tmp_path / "out")

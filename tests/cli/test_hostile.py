@@ -11,7 +11,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
 from spacy.tokens import Span
 from spacy.training import Example
 
@@ -75,7 +74,7 @@ INPUTS = {
 }
 READERS = {
     "convert": "convert {in} out.spacy --lang es",
-    "evaluate gold": "evaluate {in} notes",
+    "evaluate gold": "evaluate {in} empty",
     "stats": "stats {in}",
     "vectors": "vectors {in} out --lang es",
     "vectors --also": "vectors notes out --lang es --also {in}",
@@ -165,6 +164,8 @@ def world(tmp_path_factory):
     os.mkfifo(root / "pipe.fifo")
     nlp = blank_pipeline("es")
     nlp.add_pipe("crf_ner", config={"model": model_config()})
+    nlp.config["corpora"] = {"train": {"@readers": "spacy-clinical-ner.BratCorpus.v1", "path": "notes"}}
+    nlp.config["training"]["max_steps"] = 1
     nlp.initialize(lambda: [_example(nlp)])
     for name in ("pipe", "pipe_null", "pipe_batch"):
         nlp.to_disk(root / name)
