@@ -39,6 +39,14 @@ def token_offsets(text: str) -> List[Tuple[int, int]]:
     return [match.span() for match in _TOKEN.finditer(text)]
 
 
+def _kind(token: str) -> str:
+    if token[0].isdigit():
+        return "NUMBER"
+    if not token[0].isalpha():
+        return "SIGN"
+    return "CODE" if any(sign.isdigit() for sign in token) else "WORD"
+
+
 class ClinicalTokenizer:
     """Cut text into tokens with one regular expression; `doc.text` always equals the text.
 
@@ -62,6 +70,17 @@ class ClinicalTokenizer:
     def pipe(self, texts: Iterable[str], batch_size: int = 1000) -> Iterable[Doc]:
         """Tokenise one text after the other; `batch_size` is there for spaCy's sake."""
         return map(self, texts)
+
+    def explain(self, text: str) -> List[Tuple[str, str]]:
+        """The kind and the text of each token but white space, as spaCy's tokenizer explains itself."""
+        return [(_kind(token), token) for token in _TOKEN.findall(text) if not token.isspace()]
+
+    def add_special_case(self, string: str, token_attrs: Iterable[Dict[Any, str]]) -> None:
+        """Raises NotImplementedError: there are no special cases, as there are no settings."""
+        raise NotImplementedError(
+            "the clinical tokenizer has no special cases, so that training and prediction cut alike: merge or split "
+            'tokens in a component (doc.retokenize), or set [nlp.tokenizer] @tokenizers = "spacy.Tokenizer.v1"'
+        )
 
     def __reduce__(self) -> Tuple[Any, ...]:
         return (ClinicalTokenizer, (self.vocab,))

@@ -25,7 +25,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
-        with pytest.raises(OutputError, match="out.txt: File too large"), replacing(target) as temporary:
+        with pytest.raises(OutputError, match=r"out\.txt: File too large"), replacing(target) as temporary:
             temporary.write_bytes(bytes(5000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -134,5 +134,5 @@ def test_a_link_out_of_the_corpus_is_named(tmp_path):
     (tmp_path / "in" / "train" / "a.txt").symlink_to(tmp_path / "secret")
     for name in ("b", "c"):
         (tmp_path / "in" / "train" / f"{name}.txt").write_text("note")
-    with pytest.raises(InputError, match="a.txt: a link to a file outside"):
+    with pytest.raises(InputError, match=r"a\.txt: a link to a file outside"):
         layout.prepare_corpus(tmp_path / "in", tmp_path / "out")

@@ -70,3 +70,16 @@ def test_round_trips(tmp_path):
 def test_another_tokenizers_settings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="ClinicalTokenizer"):
         NLP.tokenizer.from_bytes(b'{"tokenizer": "other"}')
+
+
+def test_explain_names_the_tokens_but_white_space():
+    text = "HER2+  8mg\n pT3a, 肿瘤"
+    explained = NLP.tokenizer.explain(text)
+    assert [token for _, token in explained] == [token.text for token in NLP(text) if not token.is_space]
+    kinds = ["CODE", "SIGN", "NUMBER", "WORD", "CODE", "SIGN", "WORD", "WORD"]
+    assert [kind for kind, _ in explained] == kinds
+
+
+def test_special_cases_are_refused_with_the_way():
+    with pytest.raises(NotImplementedError, match=r"doc\.retokenize.*spacy\.Tokenizer\.v1"):
+        NLP.tokenizer.add_special_case("CA-15", [{"ORTH": "CA-15"}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import time
 from collections import Counter, deque
@@ -137,7 +138,7 @@ def annotate_notes(
                     summary.seconds = time.perf_counter() - start
                     bar.set_postfix_str(f"{summary.words_per_second:,.0f} words/s", refresh=False)
                     bar.update()
-                result = source = None
+                result = source = None  # type: ignore[assignment]
     return summary
 
 
@@ -158,7 +159,9 @@ def _written(document: BratDocument, job: Job) -> Optional[InputError]:
     """Write a document; the error that keeps this one, and not all others too, from being written."""
     try:
         write_document(document, job.target)
-    except OutputError:
+    except OutputError as error:
+        if getattr(error.__cause__, "errno", None) == errno.ENAMETOOLONG:  # of this note; a full disk is of all
+            return error
         raise
     except InputError as error:
         return InputError(job.note, None, f"BRAT cannot hold what the pipeline found, see its labels: {error.reason}")

@@ -28,9 +28,12 @@ def without_onednn() -> Iterator[None]:
 
 
 def give_back_memory() -> None:
-    """Return to the system what was freed: glibc keeps it, and in pieces that no longer fit.
+    """Return to the system what was freed: glibc keeps it, and in pieces that no longer fit. Nothing happens elsewhere.
 
-    Activations of ever new shapes otherwise let a training grow by some 25 MiB a step. Nothing happens elsewhere.
+    torch asks for aligned blocks, and glibc places an aligned one only where there is room for more than its size: what
+    a tensor leaves behind does not even fit the next one of its shape. So the heap grows by some 10 MiB an update and
+    layer while no more of it is in use (`mallinfo2`): address space alone, if free pages are given back often enough.
+    Every 5 updates takes no measurable time; with every 20, resident memory swings by half of what is needed.
     """
     trim = _trim()
     if trim is not None:

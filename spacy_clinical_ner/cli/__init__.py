@@ -41,6 +41,7 @@ def _register() -> None:
         report,
         search,
         stats,
+        trim,
         vectors,
     )
 
@@ -49,6 +50,7 @@ def _register() -> None:
     app.command("stats")(stats.stats)
     app.command("vectors")(vectors.vectors)
     app.command("pretrain")(pretrain.pretrain)
+    app.command("trim")(trim.trim)
     app.command("pool")(pool.pool)
     app.command("refit")(refit.refit)
     app.command("distill")(distill.distill)

@@ -36,7 +36,7 @@ def calibrate(
     from spacy_clinical_ner.evaluation.reliability import BINS, Reliability
     from spacy_clinical_ner.files import replacing
     from spacy_clinical_ner.outputs import PICTURE, PIPELINE, check_output, json_with
-    from spacy_clinical_ner.pipelines import load_pipeline
+    from spacy_clinical_ner.pipelines import load_pipeline, save_pipeline
     from spacy_clinical_ner.tagging.calibration import CalibrationSet, plot_reliability
     from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 
@@ -79,7 +79,7 @@ def calibrate(
     for name, curve in curves.items():
         print(row((name, curve.mentions, f"{curve.ece:.4f}", f"{curve.log_loss:.4f}"), widths=widths))
     with replacing(output) as temporary:
-        nlp.to_disk(temporary)
+        save_pipeline(nlp, temporary)
     if report is not None:
         with replacing(report) as temporary:
             figures = {name: curve.to_dict() for name, curve in curves.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Union
 
 import typer
 
@@ -49,7 +49,7 @@ def distill(
     from spacy_clinical_ner.errors import InputError
     from spacy_clinical_ner.files import replacing
     from spacy_clinical_ner.outputs import PIPELINE, check_output
-    from spacy_clinical_ner.pipelines import load_pipeline
+    from spacy_clinical_ner.pipelines import load_pipeline, save_pipeline
     from spacy_clinical_ner.raw_notes.notes import read_notes, split_held_out
     from spacy_clinical_ner.tagging.distillation import (
         Agreement,
@@ -60,7 +60,7 @@ def distill(
         planned_steps,
     )
 
-    given = [teacher, raw, config, *([vectors] if vectors else []), *(also or [])]
+    given: List[Union[str, Path]] = [teacher, raw, config, *([vectors] if vectors else []), *(also or [])]
     check_output(output, PIPELINE, inputs=given, overwrite=overwrite)
     notes = [note for note in read_notes([raw, *(also or [])]) if note.text.strip()]
     if len(notes) < 2:
@@ -90,7 +90,7 @@ def distill(
         report=report, watch=lambda batches: tqdm(batches, unit="batch", leave=False, disable=None)
     )
     with replacing(output) as temporary:
-        student.to_disk(temporary)
+        save_pipeline(student, temporary)
     msg.good(f"Saved the student to {output}")
 
 

@@ -36,11 +36,11 @@ def pool(
 
     from spacy_clinical_ner.files import replacing
     from spacy_clinical_ner.outputs import PIPELINE, check_output
-    from spacy_clinical_ner.pipelines import load_pipeline
+    from spacy_clinical_ner.pipelines import load_pipeline, save_pipeline
     from spacy_clinical_ner.tagging.pooled_pipelines import pool_pipelines
 
     check_output(output, PIPELINE, inputs=pipelines, overwrite=overwrite)
     nlp = pool_pipelines([load_pipeline(pipeline) for pipeline in pipelines], component, weights or None)
     with replacing(output) as temporary:
-        nlp.to_disk(temporary)
+        save_pipeline(nlp, temporary)
     msg.good(f"Saved the pool of {len(pipelines)} taggers to {output}")

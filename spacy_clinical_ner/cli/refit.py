@@ -56,9 +56,10 @@ def refit_and_save(pipeline: str, notes: Sequence[Path], output: Path, **options
     from wasabi import msg
 
     from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.pipelines import save_pipeline
     from spacy_clinical_ner.training.refit import refit as train_again
 
     nlp = train_again(pipeline, notes, **options)
     with replacing(output) as temporary:
-        nlp.to_disk(temporary)
+        save_pipeline(nlp, temporary)
     msg.good(f"Saved to {output}: {nlp.meta['refit']['updates']:,} updates on {nlp.meta['refit']['notes']:,} notes")

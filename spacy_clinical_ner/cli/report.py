@@ -26,9 +26,7 @@ def report(
         metavar="PRED...",
         help="Folders of predicted .ann files, one a system. The first is compared with the rest.",
     ),
-    output: Path = typer.Option(
-        Path("report.html"), "--output", "-o", help="The page to write."
-    ),
+    output: Path = typer.Option(Path("report.html"), "--output", "-o", help="The page to write."),
     format: Optional[Format] = typer.Option(
         None, "--format", help="html, md (for pull requests and model cards) or json. Default: by the output's suffix."
     ),

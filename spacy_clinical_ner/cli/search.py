@@ -20,9 +20,7 @@ def search(
     ),
     trials: int = typer.Option(20, min=1, max=MAX_COUNT, help="Trainings in all, those of earlier calls included."),
     seed: int = typer.Option(0, min=0, max=MAX_SEED, help="Seed of the sampler."),
-    output: Path = typer.Option(
-        Path("search"), "--output", "-o", help="Folder for study, pipelines and plot."
-    ),
+    output: Path = typer.Option(Path("search"), "--output", "-o", help="Folder for study, pipelines and plot."),
     gpu_id: int = typer.Option(-1, "--gpu-id", min=-1, help="GPU, -1 for the CPU."),
 ) -> None:
     """Search the settings of a config with Optuna, by strict micro F on the --dev notes.

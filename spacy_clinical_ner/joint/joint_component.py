@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_get_examples
-from spacy.util import filter_spans
 from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
@@ -40,6 +39,7 @@ from spacy_clinical_ner.tagging.decoding import (
     spans_with_confidence,
     tagging_loss,
 )
+from spacy_clinical_ner.tagging.gold import blocked_tokens, gold_tags, write_entities
 
 ENTITIES = ("predicted", "given")
 
@@ -177,7 +177,7 @@ class JointExtractor(RelationPipe):
         def mentions(emissions: Sequence[Floats2d]) -> List[Sequence[Span]]:
             if not finds_entities:
                 return [self.mentions_between(doc) for doc in docs]
-            found.extend(self._find_entities(emissions))
+            found.extend(self._find_entities(docs, emissions))
             return [make_spans(doc, entities, self.labels) for doc, entities in zip(docs, found)]
 
         scored = self._score(docs, mentions)
@@ -192,13 +192,15 @@ class JointExtractor(RelationPipe):
     def mentions_between(self, doc: Doc) -> Sequence[Span]:
         return get_spans(doc, self.spans_key if self.entities == "given" else None)
 
-    def _find_entities(self, emissions: Sequence[Floats2d]) -> List[List[TokenMention]]:
+    def _find_entities(self, docs: Sequence[Doc], emissions: Sequence[Floats2d]) -> List[List[TokenMention]]:
+        blocked = blocked_tokens(docs)
         return find_mentions(
             network(self.model).decoder,
             SCHEME,
             [as_tensor(self.model, array) for array in emissions],
             max_tokens=self.max_batch_tokens,
             threshold=self.entity_threshold,
+            blocked=blocked if any(map(len, blocked)) else None,
         )
 
     def _score(
@@ -219,7 +221,7 @@ class JointExtractor(RelationPipe):
         """Write entities with their confidence, and relations."""
         for doc, (entities, relations) in zip(docs, scores):
             if entities is not None:
-                doc.set_ents(spans_with_confidence(doc, entities, self.labels))
+                write_entities(doc, spans_with_confidence(doc, entities, self.labels))
             if relations is not None:
                 set_relations(doc, relations)
 
@@ -266,8 +268,7 @@ class JointExtractor(RelationPipe):
         """(1, length) tags of the reference's entities on the tokens of the predicted Doc."""
         self.check_labels({span.label_ for span in example.reference.ents})
         index = {label: i for i, label in enumerate(self.labels)}
-        spans = filter_spans(example.get_aligned_spans_y2x(example.reference.ents))
-        return SCHEME.encode([(s.start, s.end, index[s.label_]) for s in spans], len(example.predicted))[np.newaxis]
+        return gold_tags(example, example.reference.ents, SCHEME, lambda label: (0, index[label]))
 
     def kept_pairs(self, examples: Sequence[Example]) -> Tuple[List[PairGroup], NDArray[np.bool_]]:
         """Candidates among gold mentions, without the negatives that are left out, and (pairs, labels) what is true."""

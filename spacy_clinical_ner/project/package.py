@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Union
 
 import srsly
-from spacy.util import load_model_from_path
 
 from spacy_clinical_ner import __version__
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.pipelines import clean_folder
 from spacy_clinical_ner.project.layout import PreparedCorpus
 
 PathLike = Union[str, Path]
@@ -72,35 +72,6 @@ def describe(
     }
 
 
-# Factories that look words up by hash alone and never need to spell them.
-FORGETFUL = {
-    "crf_ner",
-    "label_attention_ner",
-    "relation_classifier",
-    "joint_extractor",
-    "tok2vec",
-    "transformer",
-    "trf_data_cleaner",
-}
-
-
-def forget_words(model: PathLike) -> bool:
-    """Take the words of the training notes out of a saved pipeline's string store; True if that was possible.
-
-    spaCy saves every word it has seen, and with clinical notes that means names. Components that know words by their
-    hashes give the same results without; a pipeline with any other component is left as it is.
-    """
-    nlp = load_model_from_path(Path(model))
-    if not {nlp.get_pipe_meta(name).factory for name in nlp.component_names} <= FORGETFUL:
-        return False
-    keep = set(nlp.__class__().vocab.strings)
-    for name in nlp.component_names:
-        keep.update(getattr(nlp.get_pipe(name), "labels", ()))
-    strings = Path(model) / "vocab" / "strings.json"
-    srsly.write_json(strings, [word for word in srsly.read_json(strings) if word in keep])
-    return True
-
-
 def build_wheel(
     model: PathLike,
     corpus: PathLike,
@@ -116,7 +87,7 @@ def build_wheel(
 
     corpus: folder written by `prepare_corpus`. metrics: JSON of `clinical-ner evaluate`. name: without the language
     ("cantemist_ner" becomes es_cantemist_ner). The words of the training notes stay out of the wheel where
-    `forget_words` can take them out. given_entities: see `describe`. Returns the wheel,
+    `clean_folder` can take them out. given_entities: see `describe`. Returns the wheel,
     OUTPUT/NAME-VERSION/dist/NAME-VERSION-*.whl; what stood there before is replaced.
     Raises InputError for missing or damaged inputs, ClinicalNerError if the wheel cannot be built.
     """
@@ -135,7 +106,7 @@ def build_wheel(
         meta_path, pipeline = temporary.parent / "meta.json", temporary.parent / "pipeline"
         srsly.write_json(meta_path, meta)
         shutil.copytree(model, pipeline)
-        forget_words(pipeline)
+        clean_folder(pipeline)
         package(
             pipeline, temporary.parent, meta_path, name=name, version=version, create_sdist=False, require_parent=True
         )

@@ -11,7 +11,7 @@ import numpy
 import torch
 
 from spacy_clinical_ner.raw_notes.masking import mask_words
-from spacy_clinical_ner.raw_notes.packing import EncodedNotes, Packed, count_sequences, encode_notes, pack
+from spacy_clinical_ner.raw_notes.packing import EncodedNotes, Packed, count_sequences, encode_notes, frame_pieces, pack
 
 # Streams of random numbers, kept apart by their first key.
 _ORDER, _MASKS, _HELD_OUT = range(3)
@@ -45,9 +45,7 @@ class MaskedNotes:
         self.notes: EncodedNotes = encode_notes(tokenizer, texts)
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self._special = {
-            "cls": tokenizer.cls_token_id,
-            "sep": tokenizer.sep_token_id,
-            "pad": tokenizer.pad_token_id,
+            **frame_pieces(tokenizer),
             "special": tokenizer.all_special_ids,
         }
         self._mask = tokenizer.mask_token_id

@@ -15,6 +15,7 @@ from spacy_clinical_ner.transformers.loading import load_encoder
 from spacy_clinical_ner.transformers.new_bert import new_bert
 
 FINE_TUNING_DROPOUT = 0.1
+_WITH_HEAD = ("ForMaskedLM", "ForPreTraining")  # names of classes that have one
 # Where model classes keep the head that turns the encoder's output (..., width) into scores (..., vocabulary).
 _HEADS = ("cls", "lm_head", "predictions")
 
@@ -38,12 +39,23 @@ def new_model(size: Size, vocab_size: int, length: int, pad: int) -> BertForMask
 def load_masked_model(start: str) -> Tuple[Any, Any]:
     """(tokenizer, model with a head for masked language modelling) of a folder or a name on the Hugging Face hub.
 
+    An encoder that comes without such a head gets a new one, tied to its embeddings.
     Raises ClinicalNerError, in one line, if it cannot be loaded, or if it has no mask or no fast tokenizer.
     """
     tokenizer, model = load_encoder(start, AutoModelForMaskedLM)
+    if not any(str(name).endswith(_WITH_HEAD) for name in model.config.architectures or _WITH_HEAD):
+        _tie(model)
     if tokenizer.mask_token_id is None:
         raise ClinicalNerError(f"encoder '{start}': its tokenizer has no mask to train with")
     return tokenizer, model
+
+
+def _tie(model: Any) -> None:
+    """Let the output of a new head be the embeddings of the word pieces, whatever the config says of them."""
+    model.config.tie_word_embeddings = True
+    output = model.get_output_embeddings()
+    if output is not None:
+        output.weight = model.get_input_embeddings().weight
 
 
 def gathers(model: Any) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
-from typing import Any, Iterable, List, Sequence
+from typing import Any, Dict, Iterable, List, Sequence
 
 import numpy
 
+from spacy_clinical_ner.transformers.special_pieces import special_pieces
+
+_SPACE = "\u2581"  # what SentencePiece writes for it
 _AT_ONCE = 256  # notes that the tokenizer is given at a time: its offsets take much more memory than the ids
 
 
@@ -44,7 +48,12 @@ class Packed:
 
 
 def encode_notes(tokenizer: Any, texts: Sequence[str]) -> EncodedNotes:
-    """Word pieces of each text, without special ones. tokenizer: a fast tokenizer, which knows where words begin."""
+    """Word pieces of each text, without special ones.
+
+    tokenizer: a fast tokenizer, which knows where words begin; where it takes more for one word (SentencePiece a whole
+    clause of Chinese, or a whole note), they also begin behind a space and at each Chinese character.
+    """
+    begins = _BeginsWord()
     ids: List[numpy.ndarray] = []
     starts: List[numpy.ndarray] = []
     bounds = [0]
@@ -55,7 +64,8 @@ def encode_notes(tokenizer: Any, texts: Sequence[str]) -> EncodedNotes:
         for encoding in batch:
             words = numpy.array([-1 if word is None else word for word in encoding.word_ids], dtype=numpy.int64)
             ids.append(numpy.array(encoding.ids, dtype=numpy.int32))
-            starts.append(numpy.diff(words, prepend=-2) != 0)
+            marked = numpy.array([begins[piece] for piece in encoding.tokens], dtype=bool)
+            starts.append((numpy.diff(words, prepend=-2) != 0) | marked)
             bounds.append(bounds[-1] + len(words))
     empty = numpy.zeros(0)
     return EncodedNotes(
@@ -63,6 +73,29 @@ def encode_notes(tokenizer: Any, texts: Sequence[str]) -> EncodedNotes:
         numpy.concatenate([empty, *starts]).astype(bool),
         numpy.array(bounds, dtype=numpy.int64),
     )
+
+
+class _BeginsWord(Dict[str, bool]):
+    """Whether a piece shows by itself that it begins a word; filled as pieces come."""
+
+    def __missing__(self, piece: str) -> bool:
+        first = piece[:1]
+        self[piece] = first == _SPACE or (first > "\u2e7f" and unicodedata.name(first, "").startswith("CJK"))
+        return self[piece]
+
+
+def frame_pieces(tokenizer: Any) -> Dict[str, int]:
+    """Numbers of the pieces before, between and behind notes (`cls`, `sep`), and of the padding (`pad`).
+
+    Raises ValueError for a tokenizer that puts nothing around a text.
+    """
+    special = special_pieces(tokenizer)
+    around = [*special.prefix, *special.suffix]
+    found = {"cls": tokenizer.cls_token_id, "sep": tokenizer.sep_token_id, "pad": tokenizer.pad_token_id}
+    for name, instead in (("cls", around[0]), ("sep", around[-1]), ("pad", around[-1])):
+        if found[name] is None:
+            found[name] = instead
+    return found
 
 
 def count_sequences(notes: EncodedNotes, length: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 from spacy.training import Example
 from spacy.util import minibatch
 from thinc.types import Floats2d
@@ -20,6 +21,7 @@ from thinc.types import Floats2d
 from spacy_clinical_ner import plotting
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.evaluation.reliability import Reliability, reliability
+from spacy_clinical_ner.tagging.gold import unknown_tokens
 from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 
 _LOWEST, _HIGHEST = 0.05, 20.0
@@ -39,11 +41,12 @@ class CalibrationSet:
 
     examples: their predicted Docs are run through the pipeline's components before `pipe` by the caller, if it listens
         to any. A predicted mention is right if its label and character offsets are those of a gold mention.
+        Those on tokens of which the reference tells nothing are neither right nor wrong.
     """
 
     def __init__(self, pipe: CrfEntityRecognizer, examples: Iterable[Example], batch_size: int = 16) -> None:
         self.pipe = pipe
-        self._notes: list[tuple[Floats2d, list[tuple[int, int]], set[tuple[int, int, str]]]] = []
+        self._notes: list[tuple[Floats2d, list[tuple[int, int]], set[tuple[int, int, str]], NDArray[np.bool_]]] = []
         for batch in minibatch(examples, batch_size):
             docs = [eg.predicted for eg in batch]
             for example, doc, emissions in zip(batch, docs, pipe.model.predict(pipe.model_input(docs))):
@@ -51,7 +54,10 @@ class CalibrationSet:
                 if pipe.view is not None:
                     offsets = [offsets[token] for token in pipe.view(doc).tokens]
                 gold = {(s.start_char, s.end_char, s.label_) for s in pipe.gold_spans(example.reference)}
-                self._notes.append((emissions, offsets, gold))
+                unknown = np.zeros(len(doc), dtype=bool) if pipe.spans_key else unknown_tokens(example)
+                if pipe.view is not None:
+                    unknown = unknown[pipe.view(doc).tokens]
+                self._notes.append((emissions, offsets, gold, unknown))
 
     def outcomes(self, temperature: float) -> tuple[list[float], list[bool]]:
         """Confidence of each predicted mention at this temperature, and whether the mention is right."""
@@ -59,12 +65,14 @@ class CalibrationSet:
         kept = pipe.temperature, pipe.threshold
         pipe.temperature, pipe.threshold = temperature, 0.0
         try:
-            decoded = pipe.decode([emissions for emissions, _, _ in self._notes])
+            decoded = pipe.decode([emissions for emissions, *_ in self._notes])
         finally:
             pipe.temperature, pipe.threshold = kept
         confidence, correct = [], []
-        for mentions, (_, offsets, gold) in zip(decoded, self._notes):
+        for mentions, (_, offsets, gold, unknown) in zip(decoded, self._notes):
             for mention in mentions:
+                if unknown[mention.start : mention.end].any():
+                    continue
                 start, end = offsets[mention.start][0], offsets[mention.end - 1][1]
                 confidence.append(mention.confidence)
                 correct.append((start, end, pipe.labels[mention.label]) in gold)

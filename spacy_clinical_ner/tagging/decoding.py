@@ -48,11 +48,13 @@ def find_mentions(
     threshold: float = 0.0,
     recall_bias: float = 0.0,
     temperature: float = 1.0,
+    blocked: Optional[Sequence[NDArray[np.int64]]] = None,
 ) -> List[List[TokenMention]]:
     """Mentions of each note by position, from its emissions (length, chains * tags).
 
     max_tokens: of the notes decoded at once. threshold: least confidence of a mention. recall_bias: taken from the
-    score of "no mention" at every token, in nats. temperature: scores are divided by it for the confidence.
+    score of "no mention" at every token, in nats. temperature: scores are divided by it for the confidence. blocked: of
+    each note, the tokens that no mention may hold; confidence is then that under this condition.
     """
     found: List[List[TokenMention]] = [[] for _ in emissions]
     with torch.no_grad():
@@ -60,6 +62,9 @@ def find_mentions(
             scores, mask = pad_chains([emissions[i] for i in group], chains)
             if recall_bias:
                 scores[..., 0] -= recall_bias
+            if blocked is not None:
+                for row, i in enumerate(group):
+                    scores[row * chains : (row + 1) * chains, blocked[i], 1:] = -torch.inf
             paths = decoder.best(scores, mask)
             spans = scheme.spans(paths, mask)
             confidence = decoder.span_log_probability(scores, mask, paths, spans, temperature).exp()
@@ -81,8 +86,8 @@ def tagging_loss(
 ) -> Tuple[float, List[Tensor]]:
     """scale times the negative log-likelihood in nats of all notes' tags, and its gradients like `emissions`.
 
-    emissions: (length, chains * tags) of each note. tags: (chains, length) of each; None for a note that has none and
-    whose gradient is 0.
+    emissions: (length, chains * tags) of each note. tags: (chains, length) of each, UNKNOWN where a token has none that
+    is known; None for a note that has none and whose gradient is 0.
     The gradient of the decoder's own parameters is left in the torch module.
     """
     leaves = [array.detach().requires_grad_() for array in emissions]

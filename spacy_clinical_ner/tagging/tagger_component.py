@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_get_examples
-from spacy.util import filter_spans
 from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
@@ -18,9 +17,10 @@ from spacy_clinical_ner.bridge.torch_shim import as_floats2d, as_tensor
 from spacy_clinical_ner.bridge.trainable import Lesson, TrainableComponent, check_probability, listens
 from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 from spacy_clinical_ner.tagging.decoding import TokenMention, find_mentions, spans_with_confidence, tagging_loss
+from spacy_clinical_ner.tagging.gold import blocked_tokens, gold_tags, write_entities
 from spacy_clinical_ner.tagging.pool import decoder
 from spacy_clinical_ner.tagging.tagger_architectures import set_labels
-from spacy_clinical_ner.tagging.views import View, as_doc, to_tokens, to_words
+from spacy_clinical_ner.tagging.views import View, as_doc, to_tokens
 
 # What `crf_ner` and `label_attention_ner` have in common, behind the [model] of each.
 SHARED_CONFIG = """
@@ -141,11 +141,16 @@ class CrfEntityRecognizer(TrainableComponent):
         inputs = [doc if view is None else as_doc(self.vocab, view) for doc, view in zip(docs, views)]
         if not any(map(len, inputs)):
             return [[] for _ in docs]
-        found = self.decode(self.model.predict(inputs))
+        found = self.decode(self.model.predict(inputs), self._blocked(docs, views))
         return [[_on_tokens(view, each) for each in mentions] for view, mentions in zip(views, found)]
 
-    def decode(self, emissions: Sequence[Floats2d]) -> List[List[TokenMention]]:
-        """Mentions from the emissions for Docs' `model_input`, (length, chains * tags) each, by position."""
+    def decode(
+        self, emissions: Sequence[Floats2d], blocked: Optional[Sequence[NDArray[np.int64]]] = None
+    ) -> List[List[TokenMention]]:
+        """Mentions from the emissions for Docs' `model_input`, (length, chains * tags) each, by position.
+
+        blocked: of each, the tokens that no mention may hold.
+        """
         return find_mentions(
             decoder(self.model),
             self.scheme,
@@ -155,7 +160,18 @@ class CrfEntityRecognizer(TrainableComponent):
             threshold=self.threshold,
             recall_bias=self.recall_bias,
             temperature=self.temperature,
+            blocked=blocked,
         )
+
+    def _blocked(self, docs: Sequence[Doc], views: Sequence[Optional[View]]) -> Optional[List[NDArray[np.int64]]]:
+        """The blocked tokens of each Doc among what the model reads of it; None if there are none."""
+        blocked = blocked_tokens(docs)
+        if self.spans_key is not None or not any(map(len, blocked)):
+            return None
+        return [
+            tokens if view is None else np.flatnonzero(np.isin(view.tokens, tokens))
+            for tokens, view in zip(blocked, views)
+        ]
 
     def set_annotations(self, docs: Iterable[Doc], scores: List[List[TokenMention]]) -> None:
         """Write predicted mentions to `doc.ents` or `doc.spans[spans_key]`, and their confidence."""
@@ -163,11 +179,8 @@ class CrfEntityRecognizer(TrainableComponent):
             spans = spans_with_confidence(doc, mentions, self.labels)
             if self.spans_key is not None:
                 doc.spans[self.spans_key] = SpanGroup(doc, name=self.spans_key, spans=spans)
-            elif self.overwrite or not doc.ents:
-                doc.set_ents(spans)
             else:
-                taken = {i for entity in doc.ents for i in range(entity.start, entity.end)}
-                doc.set_ents([*doc.ents, *(s for s in spans if taken.isdisjoint(range(s.start, s.end)))])
+                write_entities(doc, spans, kept=[] if self.overwrite else list(doc.ents))
 
     def teaches(self, example: Example) -> bool:
         if self.spans_key is None:
@@ -175,7 +188,7 @@ class CrfEntityRecognizer(TrainableComponent):
         return len(example.predicted) > 0 and self.spans_key in example.reference.spans
 
     def lesson(self, examples: Sequence[Example]) -> Lesson:
-        """Docs, and their (chains, length) tags, None where there are none to learn."""
+        """Docs, and their (chains, length) tags, None where there are none to learn; UNKNOWN where one is not known."""
         docs = self.model_input(example.predicted for example in examples)
         tags = [self._gold_tags(eg) if len(doc) and self.teaches(eg) else None for eg, doc in zip(examples, docs)]
         return Lesson(docs, tags, any(each is not None for each in tags))
@@ -207,20 +220,17 @@ class CrfEntityRecognizer(TrainableComponent):
         """(chains, length) tags of the reference, on the tokens of the predicted Doc as the model reads them."""
         index = {label: i for i, label in enumerate(self.labels)}
         chains = self.model.attrs["chains"]
-        view = None if self.view is None else self.view(example.predicted)
         gold = self.gold_spans(example.reference)
-        spans = example.get_aligned_spans_y2x(gold, allow_overlap=self.spans_key is not None)
-        self.check_labels({span.label_ for span in spans})
-        length = len(example.predicted) if view is None else len(view.words)
-        tags = np.zeros((chains, length), dtype="int64")
-        for chain in range(chains):
-            mine = [s for s in spans if chains == 1 or index[s.label_] == chain]
-            rows = [(s.start, s.end, 0 if chains > 1 else index[s.label_]) for s in filter_spans(mine)]
-            if view is not None:
-                words = [(*to_words(view, start, end), label) for start, end, label in rows]
-                rows = [row for row in words if row[0] < row[1]]
-            tags[chain] = self.scheme.encode(rows, length)
-        return tags
+        self.check_labels({span.label_ for span in gold})
+        return gold_tags(
+            example,
+            gold,
+            self.scheme,
+            lambda label: (0, index[label]) if chains == 1 else (index[label], 0),
+            chains=chains,
+            flat=self.spans_key is None,
+            view=None if self.view is None else self.view(example.predicted),
+        )
 
 
 def _on_tokens(view: Optional[View], mention: TokenMention) -> TokenMention:

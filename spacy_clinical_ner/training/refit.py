@@ -13,6 +13,7 @@ from spacy.cli._util import setup_gpu
 from spacy.language import Language
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
+from spacy.util import set_dot_to_object, walk_dict
 from thinc.api import Config
 
 from spacy_clinical_ner.brat import list_notes
@@ -113,6 +114,10 @@ def refit_config(
     config = config.copy()
     training = config["training"]
     if steps is not None:
+        # Pipelines are saved with the number itself in their schedules, which end where the training does.
+        for path, value in walk_dict(training.get("optimizer") or {}):
+            if path[-1] == "total_steps" and value == training["max_steps"]:
+                set_dot_to_object(training["optimizer"], ".".join(path), steps)
         training["max_steps"] = steps
     if seed is not None:
         config["system"]["seed"] = training["seed"] = seed

@@ -17,6 +17,7 @@ from spacy.util import load_config, walk_dict
 from wasabi import msg
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
+from spacy_clinical_ner.pipelines import clean_folder
 
 PathLike = Union[str, Path]
 
@@ -81,6 +82,12 @@ def encoder_overrides(encoder: PathLike) -> Dict[str, Any]:
     return overrides
 
 
+def saves_clean(config: PathLike) -> bool:
+    """Whether the config has the callback that keeps the words of the notes out of what is saved."""
+    callback = load_config(config).get("training", {}).get("before_to_disk") or {}
+    return callback.get("@callbacks") == "spacy-clinical-ner.CleanVocabulary.v1"
+
+
 def train_pipeline(
     config: PathLike,
     data: PathLike,
@@ -107,4 +114,7 @@ def train_pipeline(
     msg.text(shlex.join(words))
     torch.set_num_threads(threads)
     train(Path(config), output, use_gpu=gpu_id, overrides=overrides)
+    if not saves_clean(config):
+        for saved in ("model-best", "model-last"):
+            clean_folder(output / saved)
     return output / "model-best"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Callable, ContextManager, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from spacy_clinical_ner.bridge.memory import without_onednn
 from spacy_clinical_ner.bridge.precision import mixed_precision
+from spacy_clinical_ner.transformers.frozen_layers import FrozenLayers
+from spacy_clinical_ner.transformers.int8 import Int8Copy
 from spacy_clinical_ner.windows.batches import group_by_length
 
 logger = logging.getLogger(__name__)
@@ -54,16 +56,26 @@ class WindowEncoder:
     reads at once; falls when memory runs out. recompute: keep no activations for the backward pass but compute them
     anew there, batch by batch, so that training needs the memory of one batch instead of that of a whole update; this
     is also turned on when memory runs out. mixed_precision: bfloat16 where the device has it; on CPUs only in training.
+    frozen: lower layers whose output is kept from the first update on. int8: predict with 8-bit integers on a CPU.
     """
 
     def __init__(
-        self, module: nn.Module, pad: int, max_pieces: int, recompute: bool = False, mixed_precision: bool = False
+        self,
+        module: nn.Module,
+        pad: int,
+        max_pieces: int,
+        recompute: bool = False,
+        mixed_precision: bool = False,
+        frozen: Optional[FrozenLayers] = None,
+        int8: bool = False,
     ) -> None:
         self.module = module
         self.pad = pad
         self.max_pieces = max_pieces
         self.recompute = recompute
         self.mixed_precision = mixed_precision
+        self.frozen = frozen
+        self._int8 = Int8Copy(module) if int8 else None
 
     def predict(self, windows: Sequence[FramedWindow], width: int) -> Tensor:
         """(rows, width) vectors in the order of the windows. Raises what the module raises for a single window."""
@@ -200,12 +212,24 @@ class WindowEncoder:
         kept = np.concatenate([number * longest + window.kept for number, window in enumerate(windows)])
         device = self.device
         # oneDNN alone makes use of a CPU's bfloat16, and predicts without (`memory.without_onednn`).
-        with mixed_precision(device, self.mixed_precision and (device.type != "cpu" or self.module.training)):
-            output = self.module(
-                input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
-            )
+        inputs = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+        half = self.mixed_precision and (device.type != "cpu" or self.module.training)
+        with mixed_precision(device, half), self._replayed(inputs, windows):
+            output = self._current()(input_ids=inputs[0], attention_mask=inputs[1])
         hidden = output.last_hidden_state
         return hidden.reshape(-1, hidden.shape[-1])[torch.from_numpy(kept).to(device)].float()
+
+    def _current(self) -> nn.Module:
+        """What runs now: the module, or its 8-bit copy."""
+        predicts = not self.module.training and self.device.type == "cpu"
+        return self._int8() if self._int8 is not None and predicts else self.module
+
+    def _replayed(self, inputs: Tuple[Tensor, Tensor], windows: List[FramedWindow]) -> ContextManager[None]:
+        """Frozen layers do not run again while training lasts, evaluations in between included."""
+        module = self._current()
+        if self.frozen is None or module is not self.module or not (module.training or len(self.frozen.kept)):
+            return contextlib.nullcontext()
+        return self.frozen.replayed(module, *inputs, [window.ids for window in windows])
 
 
 def is_out_of_memory(error: BaseException) -> bool:

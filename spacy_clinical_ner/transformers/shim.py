@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import srsly
 import torch
@@ -15,6 +15,7 @@ from spacy_clinical_ner.bridge.memory import give_back_memory
 from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.transformers.encoding import WindowEncoder
+from spacy_clinical_ner.transformers.frozen_layers import FrozenLayers, WindowFile
 from spacy_clinical_ner.transformers.loading import (
     build_encoder,
     load_encoder,
@@ -24,7 +25,7 @@ from spacy_clinical_ner.transformers.loading import (
 )
 from spacy_clinical_ner.transformers.special_pieces import SpecialPieces, special_pieces
 
-UPDATES_TO_TRIM = 20  # after so many, freed memory goes back to the system
+UPDATES_TO_TRIM = 5  # after so many, freed memory goes back to the system; see `memory.give_back_memory`
 
 
 class EncoderSettings(NamedTuple):
@@ -37,13 +38,18 @@ class EncoderSettings(NamedTuple):
     layer_decay: float = 1.0
     freeze_embeddings: bool = False
     freeze_layers: int = 0
+    frozen_cache_gb: float = 0.0
+    int8: bool = False
+    store_float16: bool = False
 
     def check(self) -> None:
         """Raise ValueError for a setting that cannot be."""
-        if self.max_batch_pieces < 1 or self.freeze_layers < 0 or self.rate < 0 or self.layer_decay <= 0:
+        least = min(self.freeze_layers, self.rate, self.frozen_cache_gb)
+        if self.max_batch_pieces < 1 or least < 0 or self.layer_decay <= 0:
             raise ValueError(
-                "max_batch_pieces must be at least 1, freeze_layers and rate at least 0 and layer_decay above 0, not "
-                f"{self.max_batch_pieces}, {self.freeze_layers}, {self.rate} and {self.layer_decay}"
+                "max_batch_pieces must be at least 1, freeze_layers, rate and frozen_cache_gb at least 0 and "
+                f"layer_decay above 0, not {self.max_batch_pieces}, {self.freeze_layers}, {self.rate}, "
+                f"{self.frozen_cache_gb} and {self.layer_decay}"
             )
 
 
@@ -139,8 +145,23 @@ class EncoderShim(FineTunedShim):
                 settings.max_batch_pieces,
                 settings.recompute,
                 settings.mixed_precision,
+                self._frozen(),
+                settings.int8,
             )
         return self._encoder
+
+    def set_int8(self, on: bool) -> None:
+        """Predict with 8-bit integers from now on, or no longer."""
+        self.settings = self.settings._replace(int8=on)
+        self._encoder = None
+
+    def _frozen(self) -> Optional[FrozenLayers]:
+        """The layers whose output is kept in training: frozen ones above frozen embeddings."""
+        settings = self.settings
+        if not (settings.freeze_embeddings and settings.freeze_layers and settings.frozen_cache_gb):
+            return None
+        kept = WindowFile(int(settings.frozen_cache_gb * 2**30))
+        return FrozenLayers(_layers(self.module), settings.freeze_layers, kept)
 
     @property
     def room(self) -> Optional[int]:
@@ -166,7 +187,10 @@ class EncoderShim(FineTunedShim):
         if self._model is None:
             return srsly.msgpack_dumps({"state": None})
         buffer = BytesIO()
-        torch.save(self._model.state_dict(), buffer)
+        state = self._model.state_dict()
+        if self.settings.store_float16:
+            state = {name: each.half() if each.is_floating_point() else each for name, each in state.items()}
+        torch.save(state, buffer)
         parts = {"config": self._model.config.to_dict(), "tokenizer": pack_tokenizer(self.tokenizer)}
         return srsly.msgpack_dumps({"state": buffer.getvalue(), **parts})
 
@@ -182,22 +206,31 @@ class EncoderShim(FineTunedShim):
         return self
 
 
+def _layers(module: Any) -> List[nn.Module]:
+    """The layers of an encoder, from the first on; none if they cannot be told apart."""
+    return _layer_list(module)[1]
+
+
+def _layer_list(module: Any) -> Tuple[str, List[nn.Module]]:
+    """Name and members of the list of layers; none for ALBERT, whose layers share their weights."""
+    if getattr(module.config, "num_hidden_groups", None) is not None:
+        return "", []
+    wanted = getattr(module.config, "num_hidden_layers", None)
+    for name, each in module.named_modules():
+        if isinstance(each, nn.ModuleList) and len(each) == wanted and not name.startswith("embeddings"):
+            return name, list(each)
+    return "", []
+
+
 def _depths(module: Any) -> tuple[Dict[str, int], Optional[int]]:
     """Depth of each parameter (0 for embeddings, 1 for the first layer, ...) and the number of layers.
 
     What belongs neither to the embeddings nor to a layer (a pooler, a last normalisation) is as deep as the last layer.
     The number is None if there is no list of that many layers, each with weights of its own.
     """
-    wanted = getattr(module.config, "num_hidden_layers", None)
-    stack: List[Any] = [
-        (name, each)
-        for name, each in module.named_modules()
-        if isinstance(each, nn.ModuleList) and len(each) == wanted and not name.startswith("embeddings")
-    ]
-    if getattr(module.config, "num_hidden_groups", None) is not None:
-        stack = []
-    prefix = f"{stack[0][0]}." if stack else None
-    layers = wanted if stack else None
+    name, stack = _layer_list(module)
+    prefix = f"{name}." if stack else None
+    layers = len(stack) or None
     depths = {}
     for name, _ in module.named_parameters():
         if prefix is not None and name.startswith(prefix):

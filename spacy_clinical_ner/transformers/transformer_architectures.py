@@ -35,6 +35,9 @@ def TransformerModel(
     layer_decay: float = 1.0,
     freeze_embeddings: bool = False,
     freeze_layers: int = 0,
+    frozen_cache_gb: float = 8.0,
+    int8: bool = False,
+    store_float16: bool = False,
 ) -> Model[List[Doc], FullTransformerBatch]:
     """A pretrained encoder over windows of word pieces, in place of spacy-transformers' TransformerModel.
 
@@ -53,11 +56,25 @@ def TransformerModel(
     layer_decay: multiplies it once more for each layer below the last one, and for the embeddings (Howard and Ruder
         2018, discriminative fine-tuning).
     freeze_embeddings, freeze_layers: leave the embeddings, and so many layers from the first on, as they are.
+    frozen_cache_gb: where both are frozen, their output for each window of the training notes is computed once,
+        without dropout, and kept in a temporary file of at most so many gigabytes (2^30 bytes; a word piece takes 4
+        bytes for each of `hidden_size`), gone when training ends. 0 computes it anew in each epoch, with dropout.
+    int8: predict with 8-bit integers on a CPU, see `transformers.int8`; may be turned on after training.
+    store_float16: write the weights of the pipeline in half precision, half as large; computing stays in float32.
     """
     if not isinstance(get_spans, WordPieceWindows):
         raise ValueError('the get_spans of this model must be @span_getters = "spacy-clinical-ner.WordPieceWindows.v1"')
     settings = EncoderSettings(
-        mixed_precision, max_batch_pieces, recompute, rate, layer_decay, freeze_embeddings, freeze_layers
+        mixed_precision,
+        max_batch_pieces,
+        recompute,
+        rate,
+        layer_decay,
+        freeze_embeddings,
+        freeze_layers,
+        frozen_cache_gb,
+        int8,
+        store_float16,
     )
     # Copies: spacy-transformers' own functions write into such dictionaries.
     shim = EncoderShim(dict(tokenizer_config), dict(transformer_config), settings)
@@ -79,6 +96,9 @@ def Tok2VecTransformer(
     layer_decay: float = 1.0,
     freeze_embeddings: bool = False,
     freeze_layers: int = 0,
+    frozen_cache_gb: float = 8.0,
+    int8: bool = False,
+    store_float16: bool = False,
 ) -> Model[List[Doc], List[Floats2d]]:
     """The same encoder as a component's own tok2vec, without a `transformer` component; made by `replace_listeners`.
 
@@ -96,6 +116,9 @@ def Tok2VecTransformer(
         layer_decay,
         freeze_embeddings,
         freeze_layers,
+        frozen_cache_gb,
+        int8,
+        store_float16,
     )
     return chain(replace_listener(model), trfs2arrays(pooling, grad_factor))
 

@@ -113,3 +113,64 @@ def test_writing_refuses_what_could_not_be_read_again(tmp_path, entity):
 def test_writing_needs_a_txt_path(tmp_path):
     with pytest.raises(ValueError, match=r"ends in \.txt"):
         write_document(BratDocument("a", "x"), tmp_path / "a.ann")
+
+
+def test_bionlp_standoff_is_read_as_one(tmp_path):
+    put(
+        tmp_path,
+        a_txt="Pain and fever.\n",
+        a_a1="T1\tSign 0 4\tPain",
+        a_a2="T2\tSign 9 14\tfever\nE1\tSign:T2 With:T1\n",
+    )
+    [document] = read_folder(tmp_path)
+    assert [entity.text for entity in document.entities] == ["Pain", "fever"]
+    assert document.events[0].arguments == (("With", "T1"),)
+    assert document.audit.counts() == {"kept": 3, "repaired": 0, "dropped": 0}
+    put(tmp_path, a_a2="T2\tSign 9 14\tfever\nR1\tX Arg1:T2 Arg2:T9\n")
+    with pytest.raises(InputError, match=r"a\.a2:2: relation R1 points to T9, .*--lenient"):
+        read_document(tmp_path / "a.txt")
+    put(tmp_path, a_ann="T1\tSign 0 4\tPain\n")
+    with pytest.raises(InputError, match=r"a\.ann: an \.a1 or \.a2 stands beside"):
+        read_document(tmp_path / "a.txt")
+    put(tmp_path, b_a1="")
+    with pytest.raises(InputError, match=r"b\.a1: no \.txt beside this \.a1"):
+        read_folder(tmp_path)
+
+
+def test_endings_in_capitals_and_linked_folders_are_read(tmp_path):
+    put(tmp_path, notes__a_txt="1", elsewhere__b_TXT="2", elsewhere__b_ANN="T1\tX 0 1\t2\n")
+    (tmp_path / "notes" / "more").symlink_to(tmp_path / "elsewhere")
+    documents = list(read_folder(tmp_path / "notes"))
+    assert [(document.name, len(document.entities)) for document in documents] == [("a", 0), ("more/b", 1)]
+
+
+@pytest.mark.parametrize(
+    "name, target, says",
+    [
+        ("b.ann", "nowhere", "leads nowhere"),
+        ("b.txt", "nowhere", "leads nowhere"),
+        ("sub", "nowhere", "leads nowhere"),
+        ("sub", ".", "a folder that holds it"),
+        ("b.ann", ".", "a folder"),
+    ],
+)
+def test_links_that_cannot_be_read_are_named(tmp_path, name, target, says):
+    put(tmp_path, a_txt="1", b_md="2")
+    (tmp_path / name).symlink_to(tmp_path / target)
+    with pytest.raises(InputError, match=f"{name}: .*{says}"):
+        read_folder(tmp_path)
+
+
+def test_two_notes_of_one_name_and_an_ann_that_is_a_folder(tmp_path):
+    put(tmp_path, a_txt="1", a_TXT="2")
+    with pytest.raises(InputError, match=r"a\.(txt|TXT): .*the two have one name"):
+        read_folder(tmp_path)
+    put(tmp_path / "other", a_txt="1")
+    (tmp_path / "other" / "a.ann").mkdir()
+    with pytest.raises(InputError, match=r"a\.ann: a folder with the ending"):
+        read_folder(tmp_path / "other")
+
+
+def test_without_annotations_a_broken_ann_is_no_matter(tmp_path):
+    put(tmp_path, a_txt="uno", a_ann=b"\xff\xfe")
+    assert read_document(tmp_path / "a.txt", annotations=False).text == "uno"

@@ -82,7 +82,11 @@ def test_editing_never_leaves_dangling_lines(tmp_path_factory, files, keep):
 @pytest.mark.data
 @pytest.mark.skipif(not DATA, reason="CLINICAL_NER_DATA names no folder of real corpora")
 @pytest.mark.parametrize(
-    "part", ["cantemist/train", "cantemist/dev1", "cantemist/dev2", "maccrobat/train", "maccrobat/dev"]
+    "part",
+    [
+        *("cantemist/train", "cantemist/dev1", "cantemist/dev2", "maccrobat/train", "maccrobat/dev"),
+        *("ccks2019/train", "ccks2019/dev", "diabetes/train", "diabetes/dev"),
+    ],
 )
 def test_real_corpora_come_back_byte_for_byte(part, tmp_path):
     folder = Path(DATA) / part
@@ -103,4 +107,4 @@ def test_real_corpora_come_back_byte_for_byte(part, tmp_path):
             assert written == (folder / document.name).with_suffix(suffix).read_bytes()
         n_returned += sum(1 for line in written.split(b"\n") if line)
     assert n_returned == n_lines
-    print(f"{part}: {n_lines} annotation lines read, {n_returned / n_lines:.2%} given back")
+    print(f"{part}: {len(documents)} notes, {n_lines} annotation lines read, {n_returned / n_lines:.2%} given back")

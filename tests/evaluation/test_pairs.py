@@ -105,7 +105,7 @@ def test_missing_and_empty_folders_are_refused(gold, pred):
 
 
 def test_documents_in_memory_are_checked_alike():
-    one, other = parse_standoff("n", TEXT, "T1\tA 0 10\tx\n"), parse_standoff("n", TEXT + "x", "")
+    one, other = parse_standoff("n", TEXT, "T1\tA 0 10\tsecretword\n"), parse_standoff("n", TEXT + "x", "")
     assert next(pair_documents([one], [one])) == (one, one)
     assert next(pair_documents([one], [])) == (one, None)
     for gold, predicted, reason in (
@@ -125,7 +125,7 @@ def test_fragments_are_sorted_and_merged_over_line_breaks_only():
 
 
 def test_repeated_mentions_are_one():
-    document = parse_standoff("n", TEXT, "T1\tA 0 10\tx\nT2\tA 0 10\tx\nT3\tB 0 10\tx\n")
+    document = parse_standoff("n", TEXT, "T1\tA 0 10\tsecretword\nT2\tA 0 10\tsecretword\nT3\tB 0 10\tsecretword\n")
     assert len(mentions_of(document)) == 2
 
 

@@ -96,7 +96,7 @@ def test_missing_documents_are_missed_and_named_and_repeats_counted():
 
 
 def test_lines_whose_text_differs_are_counted_as_repaired():
-    assert scores("T1\tA 0 5\tother\n", "T1\tA 0 5\talpha\n")["repaired_lines"] == {"gold": 1, "predicted": 0}
+    assert scores("T1\tA 0 5\talpha \n", "T1\tA 0 5\talpha\n")["repaired_lines"] == {"gold": 1, "predicted": 0}
 
 
 def test_no_document_is_an_error():

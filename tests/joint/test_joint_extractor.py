@@ -8,6 +8,7 @@ from spacy.util import registry
 from spacy_clinical_ner.annotation import given_mentions
 from spacy_clinical_ner.extensions import has_relations
 from spacy_clinical_ner.joint.joint_architectures import network
+from spacy_clinical_ner.layers.crf.tag_scheme import UNKNOWN
 from spacy_clinical_ner.layers.focused_attention import MASKS
 from spacy_clinical_ner.relations.candidates import CandidatePairs
 from spacy_clinical_ner.relations.threshold import best_threshold
@@ -104,6 +105,23 @@ def test_entity_threshold(trained, pipe):
     kept = trained(blank_copy(doc)).ents
     pipe.entity_threshold = 0.0
     assert sorted(span._.confidence for span in kept) == confidence[1:]
+
+
+def test_blocked_tokens_stay_without_entity_and_unknown_ones_are_not_taught(trained, pipe):
+    gold = make_docs(trained)[0]
+    (start, end, _), *others = ents(gold)
+    doc = blank_copy(gold)
+    doc.set_ents([], blocked=[doc[start:end]], default="missing")
+    found = trained(doc)
+    assert set(others) <= set(ents(found))
+    assert all(entity.end <= start or entity.start >= end for entity in found.ents)
+    assert all((token.ent_iob, token.ent_type) == (3, 0) for token in found[start:end])
+
+    gold.set_ents(gold.ents[1:], missing=[gold[start:end]])
+    (example,) = make_examples([gold], mentions=False)
+    tags = pipe.lesson([example]).targets.tags[0]
+    assert np.flatnonzero(tags[0] == UNKNOWN).tolist() == list(range(start, end))
+    assert 0 <= pipe.update([example])["joint_extractor"] < np.inf
 
 
 def test_default_config_is_complete():

@@ -16,7 +16,7 @@ from spacy_clinical_ner.brat import BratDocument, Entity
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.evaluation.scoring import evaluate
 from spacy_clinical_ner.project.layout import PreparedCorpus
-from spacy_clinical_ner.project.package import build_wheel, describe, forget_words
+from spacy_clinical_ner.project.package import build_wheel, describe
 from spacy_clinical_ner.tokenization import blank_pipeline
 
 CORPUS = PreparedCorpus(
@@ -90,26 +90,6 @@ def trained_crf_ner(folder: Path) -> Path:
     nlp(text)
     nlp.to_disk(folder)
     return folder
-
-
-def test_packaged_pipeline_forgets_words_but_not_what_it_learnt(tmp_path: Path) -> None:
-    model = trained_crf_ner(tmp_path / "model")
-    strings = model / "vocab" / "strings.json"
-    assert "Zanquelia" in srsly.read_json(strings)
-    text = "Sale Zanquelia sin fiebre."
-    before = [(span.start, span.end, span.label_, span._.confidence) for span in spacy.load(model)(text).ents]
-    assert before
-    assert forget_words(model)
-    assert not {"Zanquelia", "zanquelia"} & set(srsly.read_json(strings))
-    after = [(span.start, span.end, span.label_, span._.confidence) for span in spacy.load(model)(text).ents]
-    assert after == before
-
-
-def test_components_that_spell_words_keep_theirs(inputs: Path) -> None:
-    strings = inputs / "model" / "vocab" / "strings.json"
-    before = strings.read_bytes()
-    assert not forget_words(inputs / "model")
-    assert strings.read_bytes() == before
 
 
 def build(inputs: Path, version: str = "1.2.3") -> Path:

@@ -5,10 +5,13 @@ from typing import List
 
 import numpy
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
-from spacy_clinical_ner.raw_notes.packing import EncodedNotes, count_sequences, encode_notes, pack
+from spacy_clinical_ner.raw_notes.packing import EncodedNotes, count_sequences, encode_notes, frame_pieces, pack
 from spacy_clinical_ner.transformers.vocabulary import train_tokenizer
 from tests.raw_notes.corpora import make_notes
+from tests.transformers.encoders import trained_tokenizer
 
 CLS, SEP, PAD, UNK = 2, 3, 0, 1
 SPECIAL = {"cls": CLS, "sep": SEP, "pad": PAD, "special": [PAD, UNK, CLS, SEP, 4]}
@@ -80,3 +83,28 @@ def test_words_begin_where_the_tokenizer_says() -> None:
     assert pieces == [piece for note in expected for piece in note]
     assert numpy.diff(notes.bounds).tolist() == list(map(len, expected))
     assert notes.starts.tolist() == [not piece.startswith("##") for piece in pieces]
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_words_of_sentencepiece_are_no_clauses(split: bool) -> None:
+    """Behind each space a word begins, and each Chinese character is one, however the tokenizer cuts a text."""
+    pieces = ["<unk>", "<s>", "</s>", "\u2581", "\u2581car", "cinoma", "\u2581de", "患者", "男", "性", "，"]
+    backend = Tokenizer(models.Unigram([(piece, -float(i)) for i, piece in enumerate(pieces)], unk_id=0))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(split=split)
+    names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    notes = encode_notes(tokenizer, ["carcinoma de carcinoma", "患者男，性"])
+    assert [pieces[i] for i in notes.ids] == [*pieces[4:7], *pieces[4:6], "\u2581", "患者", "男", "，", "性"]
+    assert notes.starts.tolist() == [True, False, True, True, False, True, True, True, False, True]
+
+
+def test_tokenizers_that_name_their_frame_otherwise() -> None:
+    """<s> and </s> may be known as begin and end of a sequence alone, and padding be missing."""
+    backend = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1, "<s>": 2, "</s>": 3}, unk_token="<unk>"))
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
+    )
+    names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    assert frame_pieces(tokenizer) == {"cls": 2, "sep": 3, "pad": 3}
+    assert frame_pieces(trained_tokenizer("bpe")) == {"cls": 2, "sep": 3, "pad": 0}

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import srsly
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.raw_notes.pretrain import pretrain
 from spacy_clinical_ner.raw_notes.settings import SIZES, PretrainingSettings
 from tests.raw_notes.corpora import TINIEST, make_notes, write_notes
+from tests.transformers.encoders import make_encoder
 
 SETTINGS = PretrainingSettings(max_steps=24, evaluations=6, checkpoint_minutes=60.0, held_out=0.1)
 # Runs in a process of its own, which kills itself: in a step, or while a checkpoint is half written.
@@ -153,6 +154,27 @@ def test_continues_an_encoder_with_its_vocabulary(notes: Path, tmp_path: Path) -
     with pytest.raises(ClinicalNerError, match="at most 16 pieces"):
         longer = PretrainingSettings(start=settings.start, max_steps=1, sequence_length=32)
         pretrain([notes], tmp_path / "third", longer, plots=False)
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "sentencepiece"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_continues_an_encoder_that_has_no_head(notes: Path, tmp_path: Path, kind: str, tied: bool) -> None:
+    """Sentence encoders come so: a new head, tied to the embeddings, and the tokenizer as it is."""
+    start = make_encoder(kind, tmp_path / "bare")
+    config = srsly.read_json(start / "config.json")
+    assert config["architectures"][0].endswith("Model")
+    srsly.write_json(start / "config.json", {**config, "tie_word_embeddings": tied})
+    settings = PretrainingSettings(start=str(start), max_steps=40, held_out=0.1, batch_size=4, learning_rate=3e-3)
+    summary = pretrain([notes], tmp_path / "out", settings, plots=False)
+    assert summary.perplexity < 0.8 * summary.first_perplexity
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path / "out")
+    assert model.config.tie_word_embeddings
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    tokenizers = [AutoTokenizer.from_pretrained(folder) for folder in (start, tmp_path / "out")]
+    assert tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
+    before, after = (AutoModel.from_pretrained(folder).state_dict() for folder in (start, tmp_path / "out"))
+    name = "embeddings.word_embeddings.weight"
+    assert before[name].shape == after[name].shape and not torch.equal(before[name], after[name])
 
 
 def test_output_that_is_there_is_kept_unless_told_otherwise(notes: Path, tmp_path: Path) -> None:

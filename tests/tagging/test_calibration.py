@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from spacy.training import Example
 
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.tagging.calibration import CalibrationSet, plot_reliability, reliability
@@ -65,6 +66,19 @@ def test_outcomes_agree_with_what_the_pipeline_writes(overconfident):
     assert correct == [right for _, right in expected]
     np.testing.assert_allclose(confidence, [c for c, _ in expected], rtol=1e-3)
     assert any(correct) and not all(correct)
+
+
+def test_mentions_where_nothing_is_known_are_neither_right_nor_wrong(overconfident):
+    nlp, examples = overconfident
+    pipe = nlp.get_pipe("crf_ner")
+    (found,) = [eg for eg in examples if len(nlp(eg.reference.text).ents) > 1][:1]
+    start, end, _ = ents(nlp(found.reference.text))[0]
+    reference = found.reference.copy()
+    kept = [span for span in reference.ents if span.end <= start or span.start >= end]
+    reference.set_ents(kept, missing=[reference[start:end]])
+    whole = CalibrationSet(pipe, [found]).outcomes(1.0)
+    part = CalibrationSet(pipe, [Example(found.predicted, reference)]).outcomes(1.0)
+    assert part == (whole[0][1:], whole[1][1:])
 
 
 def test_nothing_found_is_a_clear_error():

@@ -7,7 +7,7 @@ from typing import Optional, Protocol
 from torch import Tensor, nn
 
 from spacy_clinical_ner.layers.crf import LinearChainCRF
-from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
+from spacy_clinical_ner.layers.crf.tag_scheme import UNKNOWN, TagScheme
 
 DECODERS = ("crf", "softmax")
 
@@ -27,7 +27,10 @@ class Decoder(Protocol):
     def crf(self) -> Optional[LinearChainCRF]: ...
 
     def loss(self, scores: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        """Sum of the negative log-likelihoods of the gold tags, in nats, over all sequences."""
+        """Sum of the negative log-likelihoods of the gold tags, in nats, over all sequences.
+
+        Tags may be UNKNOWN: all that is legal there is right.
+        """
 
     def best(self, scores: Tensor, mask: Tensor) -> Tensor:
         """The best tags, -1 at padding. `TagScheme.spans` tells which spans they mean."""
@@ -52,7 +55,11 @@ class CrfDecoder:
         self.num_tags = crf.num_tags
 
     def loss(self, scores: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        return -self.crf(scores, tags, mask=mask, reduction="sum")
+        if not (tags == UNKNOWN).any():
+            return -self.crf(scores, tags, mask=mask, reduction="sum")
+        assert self.crf.scheme is not None
+        allowed = self.crf.scheme.allowed(tags, self.num_tags)
+        return -self.crf.partial_log_likelihood(scores, allowed, mask).sum()
 
     def best(self, scores: Tensor, mask: Tensor) -> Tensor:
         return self.crf.decode_tensor(scores, mask)[0]
@@ -78,7 +85,7 @@ class SoftmaxDecoder:
         self.num_tags = num_tags
 
     def loss(self, scores: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(scores[mask].float(), tags[mask], reduction="sum")
+        return nn.functional.cross_entropy(scores[mask].float(), tags[mask], reduction="sum", ignore_index=UNKNOWN)
 
     def best(self, scores: Tensor, mask: Tensor) -> Tensor:
         return scores.argmax(-1).masked_fill(~mask, -1)

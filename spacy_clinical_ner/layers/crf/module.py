@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spacy_clinical_ner.layers.crf.likelihood import log_likelihood
 from spacy_clinical_ner.layers.crf.messages import Scores, compute_messages
+from spacy_clinical_ner.layers.crf.partial import partial_log_likelihood
 from spacy_clinical_ner.layers.crf.paths import best_paths, n_best_paths
 from spacy_clinical_ner.layers.crf.spans import span_log_probability
 from spacy_clinical_ner.layers.crf.tag_scheme import Constraints, TagScheme
@@ -60,6 +61,16 @@ class LinearChainCRF(torchcrf.CRF):
         if reduction == "mean":
             return value.mean()
         return value.sum() / scores.lengths.sum()
+
+    def partial_log_likelihood(self, emissions: Tensor, allowed: Tensor, mask: Optional[Tensor] = None) -> Tensor:
+        """Log-probability (sequences,), in nats, that all tags are allowed ones; allowed: as emissions, bool.
+
+        With one allowed tag at each position it is `forward` with reduction="none"; where all are allowed, it says
+        nothing of the position. Raises ValueError for a sequence of which no legal tagging is allowed.
+        """
+        if allowed.shape != emissions.shape or allowed.dtype != torch.bool:
+            raise ValueError(f"allowed must be bool and have the shape of emissions, {tuple(emissions.shape)}")
+        return partial_log_likelihood(self.scores(emissions, mask), self._layout(allowed))
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, mask: Optional[Tensor] = None) -> list[list[int]]:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 Index = TypeVar("Index", int, Tensor)
 
+# Stands for a tag that is not known, which is another thing than "O".
+UNKNOWN = -1
 _PREFIXES = {"BIO": "BI", "BIOES": "BIES"}
 
 
@@ -109,6 +111,19 @@ class TagScheme:
         _, end = np.nonzero(inside[:, :-1] & ~goes_on)
         found = np.stack([sequence, start, end, label[sequence, start + 1]], axis=1)
         return torch.from_numpy(found.astype("int64")).to(tags.device)
+
+    def allowed(self, tags: Tensor, num_tags: int) -> Tensor:
+        """(..., length) long -> (..., length, num_tags) bool: each tag itself, and all of them where it is UNKNOWN.
+
+        A mention that is known ends where it ends: in BIO, what follows it must not go on with it.
+        """
+        unknown = tags == UNKNOWN
+        allowed = torch.nn.functional.one_hot(tags.clamp(min=0), num_tags).bool() | unknown.unsqueeze(-1)
+        if self.name == "BIO":
+            inside = torch.zeros(num_tags, dtype=torch.bool, device=tags.device)
+            inside[self.tag("I", torch.arange((num_tags - 1) // len(self.prefixes)))] = True
+            allowed[..., 1:, :] &= ~((unknown[..., 1:] & ~unknown[..., :-1]).unsqueeze(-1) & inside)
+        return allowed
 
     def tag(self, prefix: str, label: Index) -> Index:
         """Index of the tag, as in tag("B", 0), or of that tag of each of many labels (labels,) long.
