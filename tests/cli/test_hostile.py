@@ -74,7 +74,7 @@ INPUTS = {
 }
 READERS = {
     "convert": "convert {in} out.spacy --lang es",
-    "evaluate gold": "evaluate {in} empty",
+    "evaluate gold": "evaluate {in} predicted",
     "stats": "stats {in}",
     "vectors": "vectors {in} out --lang es",
     "vectors --also": "vectors notes out --lang es --also {in}",
@@ -159,12 +159,14 @@ def world(tmp_path_factory):
     for name in ("home", "notes", "link"):
         _write(root / f"{name}.spacy" / "diary.txt", b"dear diary")
     os.mkfifo(root / "pipe.fifo.spacy")
+    _write(root / "predicted" / "a.ann", b"T1\tA 0 4\tNi\xc3\xb1o\n")
     (root / "empty").mkdir()
     (root / "link").symlink_to("notes")
     os.mkfifo(root / "pipe.fifo")
     nlp = blank_pipeline("es")
     nlp.add_pipe("crf_ner", config={"model": model_config()})
-    nlp.config["corpora"] = {"train": {"@readers": "spacy-clinical-ner.BratCorpus.v1", "path": "notes"}}
+    reader = {"@readers": "spacy-clinical-ner.BratCorpus.v1", "path": "notes"}
+    nlp.config["corpora"] = {"train": reader, "dev": reader}
     nlp.config["training"]["max_steps"] = 1
     nlp.initialize(lambda: [_example(nlp)])
     for name in ("pipe", "pipe_null", "pipe_batch"):
