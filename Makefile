@@ -1,6 +1,8 @@
 # make demo   from nothing to spacy.load("es_cantemist_ner"), offline but for pip
 # make test   the test suite
 # make lint   style, types, and the arrows between the folders
+# make test-oldest   the tests with the oldest versions that setup.cfg allows (constraints-oldest.txt)
+# make test-newest   the tests with the newest versions that setup.cfg allows
 # make docs   the documentation, as a site in site/; warnings are errors
 #
 # Everything happens in .venv, which is made with $(PYTHON) when it is missing. Steps that are done leave a stamp in
@@ -16,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The version pinned in constraints.txt; torch stands first, as other packages would choose a build of their own.
 TORCH := $(shell sed -n 's/^\(torch==.*\)$$/\1/p' constraints.txt)
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-oldest test-newest lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m spacy project run all .
@@ -24,6 +26,10 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# Environments of their own: pip chooses other versions there than constraints.txt.
+test-oldest test-newest: test-%: $(VENV)-%/.dev
+	$(VENV)-$*/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
@@ -34,7 +40,19 @@ docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-newest
+
+$(VENV)-oldest/.dev: constraints-oldest.txt setup.cfg pyproject.toml
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --constraint $< 'setuptools>=70.1,<81' wheel numpy torch
+	$(@D)/bin/python -m pip install --quiet --constraint $< --no-build-isolation --editable '.[dev]'
+	touch $@
+
+$(VENV)-newest/.dev: setup.cfg pyproject.toml
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade 'setuptools>=70.1' wheel torch
+	$(@D)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --no-build-isolation --editable '.[dev]'
+	touch $@
 
 # setuptools and wheel are for builds without isolation: of this package, and of the trained pipeline's, offline.
 $(VENV)/.base: constraints.txt

@@ -51,6 +51,7 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
     target = Path(path)
     holder = None
     lock = -1
+    made = [folder for folder in target.parents if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         holder = Path(tempfile.mkdtemp(prefix=HOLDER, dir=target.parent))
@@ -71,6 +72,9 @@ def replacing(path: Union[str, Path]) -> Iterator[Path]:
             shutil.rmtree(holder, ignore_errors=True)
         if lock >= 0:
             os.close(lock)
+        with suppress(OSError):  # nothing is left of a failure; after a success they are not empty
+            for folder in made:
+                folder.rmdir()
 
 
 def _put(made: Path, target: Path, aside: Path) -> None:

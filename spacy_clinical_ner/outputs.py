@@ -80,6 +80,19 @@ def _names(folder: Path) -> Set[str]:
     return {path.name for path in folder.iterdir() if path.name != ".DS_Store"}
 
 
+def _is_report(path: Path) -> bool:
+    if path.suffix == ".json":
+        return json_with("systems", "version").made(path)
+    return SIGNATURE["Software"].encode() in path.read_bytes()
+
+
+def _is_lines(path: Path) -> bool:
+    found = srsly.read_json(path)
+    return isinstance(found, list) and all({"share", "seed", "scores"} <= row.keys() for row in found)
+
+
+REPORT = Kind("a report", _is_report)
+LINES = Kind("a learning curve", _is_lines)
 DOCS = Kind("a .spacy file", _is_docs)
 PICTURE = Kind("a picture of spacy-clinical-ner", _is_picture)
 PIPELINE = Kind("a pipeline and nothing else", _is_pipeline, folder=True, guarded=True)

@@ -23,6 +23,8 @@ app = typer.Typer(
 
 
 def _register() -> None:
+    if app.registered_commands:  # once a process, however often `main` runs in it
+        return
     from spacy_clinical_ner.cli import (
         annotate,
         calibrate,

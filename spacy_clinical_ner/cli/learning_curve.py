@@ -33,10 +33,13 @@ def learning_curve(
     from wasabi import msg
 
     from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.outputs import LINES, PICTURE, check_output
     from spacy_clinical_ner.training.curve_plots import plot_learning_curve
     from spacy_clinical_ner.training.learning_curve import Point
     from spacy_clinical_ner.training.learning_curve import learning_curve as run
 
+    for file, kind in (("learning-curve.json", LINES), ("learning-curve.png", PICTURE)):
+        check_output(output / file, kind, inputs=[config, train, dev])
     trial = make_trial(context, config, train, dev, gpu_id)
     lines: List[Dict[str, Any]] = []
 

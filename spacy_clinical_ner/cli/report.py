@@ -9,6 +9,7 @@ from typing import Iterable, List, Optional
 
 import typer
 
+from spacy_clinical_ner.cli.numbers import MAX_SEED
 from spacy_clinical_ner.errors import ClinicalNerError
 
 
@@ -45,10 +46,15 @@ def report(
     relations: Optional[bool] = typer.Option(
         None, "--relations/--no-relations", help="Score relations. Default: if gold or a prediction has any."
     ),
-    bootstrap: int = typer.Option(1000, "--bootstrap", min=1, help="Resamples of the documents for 95% intervals."),
-    seed: int = typer.Option(0, min=0, help="Seed of the resamples."),
+    bootstrap: int = typer.Option(
+        1000, "--bootstrap", min=1, max=1_000_000, help="Resamples of the documents for 95% intervals."
+    ),
+    seed: int = typer.Option(0, min=0, max=MAX_SEED, help="Seed of the resamples."),
     ignore_extra: bool = typer.Option(
         False, "--ignore-extra", help="Leave out predictions for notes that gold lacks, instead of stopping."
+    ),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Replace a file that `report` did not make; its own is replaced in any case."
     ),
 ) -> None:
     """See what a system does and where it errs: scores, kinds of error, confusion, strata, confidence, comparison.
@@ -71,6 +77,10 @@ def report(
 
     from spacy_clinical_ner.evaluation.report import collect, render
     from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.outputs import REPORT, check_output
+
+    inputs = [gold, *predictions, *([train] if train else [])]
+    check_output(output, REPORT, inputs=inputs, overwrite=overwrite)
 
     def progress(names: Iterable) -> Iterable:
         return tqdm(names, desc="report", unit="note", disable=not sys.stderr.isatty())

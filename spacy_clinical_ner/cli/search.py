@@ -7,6 +7,8 @@ from typing import Any, Dict, List
 
 import typer
 
+from spacy_clinical_ner.cli.numbers import MAX_COUNT, MAX_SEED
+
 
 def search(
     context: typer.Context,
@@ -16,8 +18,8 @@ def search(
     param: List[str] = typer.Option(
         ..., "--param", help="NAME=LOW..HIGH, NAME='LOW..HIGH log' or NAME=A,B,C; repeat it. NAME as in the config."
     ),
-    trials: int = typer.Option(20, min=1, help="Trainings in all, those of earlier calls included."),
-    seed: int = typer.Option(0, min=0, help="Seed of the sampler."),
+    trials: int = typer.Option(20, min=1, max=MAX_COUNT, help="Trainings in all, those of earlier calls included."),
+    seed: int = typer.Option(0, min=0, max=MAX_SEED, help="Seed of the sampler."),
     output: Path = typer.Option(Path("search"), "--output", "-o", help="Folder for study, pipelines and plot."),
     gpu_id: int = typer.Option(-1, "--gpu-id", min=-1, help="GPU, -1 for the CPU."),
 ) -> None:
@@ -33,6 +35,7 @@ def search(
 
     from spacy_clinical_ner.cli.learning_curve import make_trial
     from spacy_clinical_ner.errors import ClinicalNerError
+    from spacy_clinical_ner.outputs import PICTURE, check_output
     from spacy_clinical_ner.training.curve_plots import plot_search
     from spacy_clinical_ner.training.search import parse_parameter
     from spacy_clinical_ner.training.search import search as run
@@ -41,6 +44,7 @@ def search(
         settings = ", ".join(f"{name} = {value}" for name, value in row["parameters"].items())
         msg.good(f"trial {row['number']}: strict micro F {100 * row['f']:.2f} ({settings})")
 
+    check_output(output / "search.png", PICTURE, inputs=[config, train, dev])
     parameters = [parse_parameter(text) for text in param]
     study = run(make_trial(context, config, train, dev, gpu_id), output, parameters, trials, seed, report)
     finished = sorted(

@@ -25,6 +25,7 @@ import srsly
 
 from spacy_clinical_ner.brat import document_name, list_notes
 from spacy_clinical_ner.brat.ccks import holds_records, import_records
+from spacy_clinical_ner.brat.files import STANDOFF
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.files import replacing
 from spacy_clinical_ner.outputs import CORPUS, check_output
@@ -207,14 +208,14 @@ def prepare_corpus(
         split = split_corpus(parts)
         for part, members in split.members.items():
             for member in members:
-                _copy(member, temporary / part, (".txt", ".ann"))
+                _copy(member, temporary / part, standoff=True)
         raw_folders = {"train": split.members["train"]}
         background = parts.get("background", raw)
         if background is not None:
             raw_folders["background"] = _members(Path(background))
         for part, members in raw_folders.items():
             for member in members:
-                _copy(member, temporary / "raw" / part, (".txt",))
+                _copy(member, temporary / "raw" / part, standoff=False)
         prepared = PreparedCorpus(
             corpus=name or (folder.name if folder == source else source.stem),
             sample=sample,
@@ -229,20 +230,24 @@ def prepare_corpus(
 
 def _members(folder: Path) -> List[Member]:
     notes, inside = list_notes(folder), folder.resolve()
-    for path in (each for note in notes for each in (note, note.with_suffix(".ann"))):
+    for path in (each for note in notes for each in _files(note)):
         if inside not in path.resolve().parents:
             raise InputError(path, None, "a link to a file outside the corpus: put a copy in its place")
     return [Member(path, document_name(path, folder)) for path in notes]
 
 
-def _copy(member: Member, folder: Path, suffixes: Tuple[str, ...]) -> None:
-    for suffix in suffixes:
-        path = member.path.with_suffix(suffix)
-        if path.is_file():
-            # Not Path.with_suffix: a document's name may hold a full stop.
-            target = folder / (member.name + suffix)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+def _files(note: Path) -> List[Path]:
+    """The note and the standoff beside it, whose endings may be in capitals."""
+    beside = [note.with_suffix(each) for ending in STANDOFF for each in (ending, ending.upper())]
+    return [note, *(path for path in beside if path.is_file())]
+
+
+def _copy(member: Member, folder: Path, *, standoff: bool) -> None:
+    for path in _files(member.path)[: None if standoff else 1]:
+        # Not Path.with_suffix: a document's name may hold a full stop.
+        target = folder / (member.name + path.suffix.lower())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
 
 
 def find_records(folder: Path) -> Tuple[Dict[str, List[Path]], List[Path]]:

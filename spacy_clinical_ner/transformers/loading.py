@@ -70,7 +70,7 @@ def unpack_tokenizer(files: Mapping[str, bytes], config: Mapping[str, Any]) -> A
     """
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
-            if Path(name).name != name:
+            if Path(name).name != name or name == "..":
                 raise ValueError("a file of the tokenizer in this pipeline has no plain name")
             (Path(folder) / name).write_bytes(content)
         srsly.write_json(Path(folder) / "config.json", config)
