@@ -13,7 +13,7 @@ from spacy_clinical_ner.cli.numbers import MAX_SEED
 from spacy_clinical_ner.errors import ClinicalNerError
 
 
-class Format(str, Enum):
+class ReportFormat(str, Enum):
     html = "html"
     md = "md"
     json = "json"
@@ -27,7 +27,7 @@ def report(
         help="Folders of predicted .ann files, one a system. The first is compared with the rest.",
     ),
     output: Path = typer.Option(Path("report.html"), "--output", "-o", help="The page to write."),
-    format: Optional[Format] = typer.Option(
+    format: Optional[ReportFormat] = typer.Option(
         None, "--format", help="html, md (for pull requests and model cards) or json. Default: by the output's suffix."
     ),
     title: str = typer.Option("Report", help="Heading of the page."),
@@ -67,7 +67,7 @@ def report(
     Example: clinical-ner report corpus/dev predictions/crf predictions/trf --name CRF --name transformer
     """
     kind = format.value if format else output.suffix.lstrip(".")
-    if kind not in {each.value for each in Format}:
+    if kind not in {each.value for each in ReportFormat}:
         raise ClinicalNerError(f"{output}: choose a name that ends in .html, .md or .json, or pass --format")
     if show_text and kind != "html":
         raise ClinicalNerError("report: --show-text needs --format html")
