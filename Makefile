@@ -62,7 +62,7 @@ $(VENV)/.base: constraints.txt
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.base setup.cfg pyproject.toml
-	$(PIP) --no-build-isolation --editable '.[plots,vectors]'
+	$(PIP) --no-build-isolation --editable '.[plots,report,vectors]'
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.base setup.cfg pyproject.toml

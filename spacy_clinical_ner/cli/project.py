@@ -5,6 +5,7 @@ A corpus NAME lives in corpus/NAME (`brat/` with its parts, `train.spacy`, `dev.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Optional, Tuple
 
@@ -150,7 +151,7 @@ def deliver(
         False, "--given-entities", help="The pipeline finds relations between given entities only."
     ),
 ) -> None:
-    """Annotate the test notes, score them character by character, build and install a wheel, and try it on a note.
+    """Annotate the test notes, score them, write a report, build and install a wheel, and try it on a note.
 
     The wheel's meta tells what the pipeline was trained on and how well it does. All of this is done offline.
 
@@ -160,13 +161,30 @@ def deliver(
 
     from spacy_clinical_ner.cli.annotate import annotate_folder
     from spacy_clinical_ner.cli.evaluate import evaluate_and_save
+    from spacy_clinical_ner.cli.report import write_report
     from spacy_clinical_ner.project.package import build_wheel, clear_predictions, install_wheels
 
     brat, output = CORPUS / corpus / "brat", TRAINING / workflow
     predictions, metrics = output / "predictions", output / "metrics.json"
     clear_predictions(predictions)
     annotate_folder(str(output / model), brat / "test", predictions, given_entities=given_entities)
-    evaluate_and_save(brat / "test", predictions, metrics, relations=relations or given_entities)
+    with_relations = relations or given_entities
+    evaluate_and_save(brat / "test", predictions, metrics, relations=with_relations)
+    if find_spec("jinja2") and find_spec("matplotlib"):
+        write_report(
+            brat / "test",
+            [predictions],
+            output / "report.html",
+            "html",
+            workflow,
+            overwrite=True,
+            names=[workflow],
+            relations=with_relations,
+            train=brat / "train",
+            training=output,
+        )
+    else:
+        msg.warn("No report: pip install 'spacy-clinical-ner[report]'")
     wheel = build_wheel(
         output / model,
         brat,

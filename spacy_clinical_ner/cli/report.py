@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Iterable, List, Optional
+from typing import Any, Iterable, List, Optional
 
 import typer
 
@@ -72,22 +72,13 @@ def report(
     if show_text and kind != "html":
         raise ClinicalNerError("report: --show-text needs --format html")
 
-    from tqdm import tqdm
-    from wasabi import msg
-
-    from spacy_clinical_ner.evaluation.report import collect, render
-    from spacy_clinical_ner.files import replacing
-    from spacy_clinical_ner.outputs import REPORT, check_output
-
-    inputs = [gold, *predictions, *([train] if train else [])]
-    check_output(output, REPORT, inputs=inputs, overwrite=overwrite)
-
-    def progress(names: Iterable) -> Iterable:
-        return tqdm(names, desc="report", unit="note", disable=not sys.stderr.isatty())
-
-    collected = collect(
+    write_report(
         gold,
         predictions,
+        output,
+        kind,
+        title,
+        overwrite=overwrite,
         names=name,
         relations=relations,
         train=train,
@@ -96,9 +87,27 @@ def report(
         seed=seed,
         ignore_extra=ignore_extra,
         show_text=show_text,
-        progress=progress,
     )
-    page = render(collected, kind, title)
+
+
+def write_report(
+    gold: Path, predictions: List[Path], output: Path, kind: str, title: str, *, overwrite: bool = False, **options: Any
+) -> None:
+    """Write the report of `evaluation.report.collect` with these options, and say where it is."""
+    from tqdm import tqdm
+    from wasabi import msg
+
+    from spacy_clinical_ner.evaluation.report import collect, render
+    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.outputs import REPORT, check_output
+
+    inputs = [gold, *predictions, *([options["train"]] if options.get("train") else [])]
+    check_output(output, REPORT, inputs=inputs, overwrite=overwrite)
+
+    def progress(names: Iterable) -> Iterable:
+        return tqdm(names, desc="report", unit="note", disable=not sys.stderr.isatty())
+
+    page = render(collect(gold, predictions, progress=progress, **options), kind, title)
     with replacing(output) as temporary:
         temporary.write_text(page, encoding="utf8")
     msg.good(f"Saved the report to {output}")
