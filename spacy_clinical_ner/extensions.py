@@ -189,12 +189,14 @@ def get_label_attention(doc: Doc) -> Optional[LabelAttention]:
             if tags and tags != list(stored["tags"]):
                 return None
             tags = list(stored["tags"])
+            if not len(doc):
+                return LabelAttention(stored["weights"][:, :, :0], tags)
             places = zip(stored["places"] + key[2], stored["words"])
             columns.update(
                 ((int(place), int(word)), stored["weights"][:, :, i]) for i, (place, word) in enumerate(places)
             )
     now = [(token.idx, token.orth) for token in doc]
-    if not columns or not now or any(place not in columns for place in now):
+    if not columns or any(place not in columns for place in now):
         return None
     return LabelAttention(np.stack([columns[place] for place in now], axis=2), tags)
 

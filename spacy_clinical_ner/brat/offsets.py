@@ -33,7 +33,7 @@ _PAIR = r"-?[0-9]{1,18} +-?[0-9]{1,18}"
 _MENTION = re.compile(rf"T[0-9]+\t\S+ +({_PAIR}(?: *; *{_PAIR})*) *\t(.*)", re.DOTALL)
 
 
-class Mention(NamedTuple):
+class CountedMention(NamedTuple):
     """Fragments as the .ann has them, in whatever way they were counted, and the text column behind them."""
 
     fragments: Tuple[Fragment, ...]
@@ -131,14 +131,14 @@ class Reading:
         return fitting(self.text, self._mentions, besides=self.way.name)
 
     @cached_property
-    def _mentions(self) -> List[Mention]:
+    def _mentions(self) -> List[CountedMention]:
         """What the T lines say, as far as it can be read at all."""
         found = []
         for row in self.rows:
             match = _MENTION.match(row)
             if match:
                 pairs = (part.split() for part in match[1].split(";"))
-                found.append(Mention(tuple((int(start), int(end)) for start, end in pairs), match[2]))
+                found.append(CountedMention(tuple((int(start), int(end)) for start, end in pairs), match[2]))
         return found
 
 
@@ -161,7 +161,7 @@ def counting(name: str, text: str) -> Counting:
     return Counting(name, np.concatenate(([0], np.cumsum(widths))))
 
 
-def fitting(text: str, mentions: Sequence[Mention], besides: str = "") -> List[Counting]:
+def fitting(text: str, mentions: Sequence[CountedMention], besides: str = "") -> List[Counting]:
     """The ways of counting by which the texts of all mentions stand at their offsets, in the order of OFFSETS.
 
     A constant shift comes last: only where nothing else fits, from two mentions on, and if no other shift fits too.
@@ -184,7 +184,7 @@ def agrees(column: str, text: str, fragments: Tuple[Fragment, ...]) -> bool:
     return _dense(column) == expected or ("\t" in column and _dense(column.partition("\t")[0]) == expected)
 
 
-def _all_agree(way: Counting, text: str, mentions: Sequence[Mention]) -> bool:
+def _all_agree(way: Counting, text: str, mentions: Sequence[CountedMention]) -> bool:
     for mention in mentions:
         fragments = way.fragments(mention.fragments, len(text))
         if fragments is None or not agrees(mention.column, text, fragments):
@@ -192,7 +192,7 @@ def _all_agree(way: Counting, text: str, mentions: Sequence[Mention]) -> bool:
     return True
 
 
-def _shifts(text: str, mentions: Sequence[Mention]) -> List[Counting]:
+def _shifts(text: str, mentions: Sequence[CountedMention]) -> List[Counting]:
     """The one constant shift that fits all mentions, if there is just one."""
     if len({mention.fragments for mention in mentions}) < 2:
         return []

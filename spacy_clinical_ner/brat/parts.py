@@ -45,8 +45,9 @@ def stored_parts(doc: Doc, source: Optional[BratDocument] = None) -> List[Stored
     """What the Doc carries of each note that its text is from, with the offsets of the Doc and ids that differ.
 
     source: the note, where it is at hand and the Doc is of all of it: its annotations need not be parsed again.
-    Of a note of which the Doc has only a part, what lies outside of it or needs what lies there is left out. Raises
-    ValueError if the annotations are not those of the Doc's text.
+    Of a note of which the Doc has only a part, what lies outside of it or needs what lies there is left out.
+
+    Raises ValueError if the annotations are not those of the Doc's text.
     """
     values = stored_notes(doc)
     text = doc.text if values else ""

@@ -121,9 +121,8 @@ def _read_prediction(gold: BratDocument, files: List[Path], offsets: str) -> Bra
     notes = [path for path in files if path.suffix.lower() == NOTE]
     if not notes:
         return read_standoff(gold.name, gold.text, files, offsets=offsets)
-    prediction = read_document(notes[0], name=gold.name, offsets=offsets)
-    _check_text(gold, prediction, notes[0])
-    return prediction
+    _check_text(gold, read_document(notes[0], annotations=False), notes[0])
+    return read_document(notes[0], name=gold.name, offsets=offsets)
 
 
 def _check_text(gold: BratDocument, predicted: BratDocument, path: PathLike) -> None:

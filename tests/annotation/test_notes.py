@@ -188,7 +188,7 @@ def test_few_notes_are_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.M
     read: list = []
     ahead = []
     monkeypatch.setattr(
-        "spacy_clinical_ner.annotation.notes.read_text",
+        "spacy_clinical_ner.brat.files.read_text",
         lambda path: read.append(path) or read_text(path),
     )
     nlp = pipeline()
@@ -294,7 +294,7 @@ def test_given_entities_stay_and_relations_are_those_found(tmp_path: Path, n_pro
 
 def test_given_annotations_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list = []
-    monkeypatch.setattr("spacy_clinical_ner.brat.docs.parse_standoff", lambda *args, **kwargs: parsed.append(args))
+    monkeypatch.setattr("spacy_clinical_ner.brat.parts.parse_standoff", lambda *args, **kwargs: parsed.append(args))
     jobs = plan_jobs(given_notes(tmp_path / "notes"), tmp_path / "out")
     assert annotate_notes(pipeline("test_relates_given"), jobs, given_entities=True).notes == 2
     assert not parsed

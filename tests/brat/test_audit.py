@@ -19,7 +19,7 @@ def audit_of(*documents, **policy):
 
 def test_report():
     ann = (
-        "T1\tX 9 18\tCarcinoma\nT2\tX 9 25\tcarcinoma ductal\nT3\tY 27 30;33 36\tDol 8mg\n"
+        "T1\tX 9 18\tcarci noma\nT2\tX 9 25\tcarcinoma ductal\nT3\tY 27 30;33 36\tDol 8mg\n"
         "T4\tX 0 99\tx\nR1\tZ Arg1:T1 Arg2:T3\t\nR2\tZ Arg1:T1 Arg2:T4\t\nsecreto"
     )
     first = parse_standoff("a", TEXT, ann, on_error="drop")
@@ -101,7 +101,7 @@ class _Recorder:
 
 
 def test_table_shows_the_totals(capsys):
-    document = parse_standoff("a", TEXT, "T1\tX 9 18\tCarcinoma\nT2\tX 9 14\tcarci\nx", on_error="drop")
+    document = parse_standoff("a", TEXT, "T1\tX 9 18\tcarci noma\nT2\tX 9 14\tcarci\nx", on_error="drop")
     audit_of(document).print(Printer(no_print=False))
     out = capsys.readouterr().out
     assert ["all", "lines", "3", "1", "1", "1"] in [line.split() for line in out.splitlines()]

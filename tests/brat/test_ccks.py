@@ -131,8 +131,12 @@ def test_files_that_cannot_be_imported(tmp_path: Path) -> None:
 
 def test_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", line())
-    with pytest.raises(InputError, match="not empty"):
+    with pytest.raises(InputError, match="holds the input"):
         import_records([path], tmp_path)
+    (tmp_path / "other").mkdir()
+    write(tmp_path / "other/mine.txt", "mine")
+    with pytest.raises(InputError, match="not empty"):
+        import_records([path], tmp_path / "other")
     assert path.exists()
     (tmp_path / "new").mkdir()
     import_records([path], tmp_path / "new")

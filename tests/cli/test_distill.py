@@ -112,6 +112,7 @@ def test_bad_input_is_one_line_and_status_2(
         config.write_text(kept, encoding="utf8")
     else:
         output.mkdir()
+        (output / "mine").touch()
     assert run(monkeypatch, teacher, raw, output, "--config", config) == 2
     error = capsys.readouterr().err
     assert error.startswith("clinical-ner: ")

@@ -91,6 +91,7 @@ def test_bad_input_is_one_line_and_status_2(
         arguments += ["--from", notes, "--size", "base"]
     elif case == "output":
         (tmp_path / "encoder").mkdir()
+        (tmp_path / "encoder/mine").touch()
     else:
         arguments += ["--gpu-id", 99]
     assert run(monkeypatch, *arguments) == 2

@@ -195,9 +195,9 @@ def test_settings_survive_the_config_and_an_old_one_has_the_defaults() -> None:
     model = again.config["components"]["joint_extractor"]["model"]
     assert {name: model[name] for name in settings} == settings
     held = again.get_pipe("joint_extractor").model.shims[0].settings
-    assert held[2:] == (True, 0.5, 0.9, True, 1)
+    assert held[2:7] == (True, 0.5, 0.9, True, 1)
     old = joint_pipeline().get_pipe("joint_extractor").model.shims[0].settings
-    assert old[2:] == (False, 1.0, 1.0, False, 0)
+    assert old[2:7] == (False, 1.0, 1.0, False, 0)
 
 
 def test_impossible_settings_are_told() -> None:

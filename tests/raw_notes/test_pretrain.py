@@ -180,11 +180,18 @@ def test_continues_an_encoder_that_has_no_head(notes: Path, tmp_path: Path, kind
 def test_output_that_is_there_is_kept_unless_told_otherwise(notes: Path, tmp_path: Path) -> None:
     output = tmp_path / "encoder"
     output.mkdir()
-    (output / "old").touch()
+    (output / "config.json").write_text('{"model_type": "old"}', encoding="utf8")
+    (output / "vocab.old").touch()
     with pytest.raises(ClinicalNerError, match="--overwrite"):
         pretrain([notes], output, SETTINGS, plots=False)
+    (output / "mine").touch()
+    with pytest.raises(ClinicalNerError, match="never replaced"):
+        pretrain([notes], output, SETTINGS, plots=False, overwrite=True)
+    assert (output / "mine").exists()
+    (output / "mine").unlink()
     pretrain([notes], output, SETTINGS, plots=False, overwrite=True)
-    assert not (output / "old").exists() and (output / "config.json").exists()
+    assert not (output / "vocab.old").exists()
+    assert '"model_type": "bert"' in (output / "config.json").read_text(encoding="utf8")
 
 
 def test_too_little_to_train_on(tmp_path: Path) -> None:
