@@ -231,7 +231,8 @@ def test_links_to_files_exist(name: str) -> None:
 def test_types_are_shipped() -> None:
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg", encoding="utf8")
-    assert (PACKAGE / "py.typed").is_file() and "py.typed" in parser["options.package_data"]["spacy_clinical_ner"].split()
+    shipped = parser["options.package_data"]["spacy_clinical_ner"].split()
+    assert (PACKAGE / "py.typed").is_file() and "py.typed" in shipped
 
 
 def test_the_citation_has_the_version_of_the_package() -> None:
