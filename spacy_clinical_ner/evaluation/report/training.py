@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-import srsly
-
 from spacy_clinical_ner.errors import InputError
+from spacy_clinical_ner.files import read_text
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -28,15 +27,15 @@ def read_training(folder: Path) -> Dict[str, Any]:
     )
     if pipeline is None:
         raise InputError(folder, None, "no trained pipeline in this folder: expected model-best/meta.json")
-    meta = srsly.read_json(pipeline / "meta.json")
+    meta = _json(pipeline / "meta.json", 1, read_text(pipeline / "meta.json"))
     return {
         "updates": _updates(folder),
         "spacy_version": meta.get("spacy_version", ""),
         "pipeline": meta.get("pipeline", []),
         "name": f"{meta.get('lang', '')}_{meta.get('name', '')}",
         "performance": {key: value for key, value in meta.get("performance", {}).items() if _is_number(value)},
-        "config": (pipeline / "config.cfg").read_text("utf8"),
-        "audits": {path.name: srsly.read_json(path) for path in sorted(folder.glob("*audit*.json"))},
+        "config": read_text(pipeline / "config.cfg"),
+        "audits": {path.name: _json(path, 1, read_text(path)) for path in sorted(folder.glob("*audit*.json"))},
     }
 
 
@@ -46,8 +45,9 @@ def _is_pipeline(path: Path) -> bool:
 
 def _updates(folder: Path) -> List[Dict[str, Any]]:
     for path in sorted(folder.glob("*.jsonl")):
-        rows = [json.loads(line) for line in path.read_text("utf8").splitlines() if line.strip()]
-        rows = [row for row in rows if isinstance(row, dict) and {"step", "losses", "score"} <= set(row)]
+        lines = enumerate(read_text(path).split("\n"), 1)
+        rows = [_json(path, number, line) for number, line in lines if line.strip()]
+        rows = [row for row in rows if isinstance(row, dict) and {"step", "losses", "scores", "score"} <= set(row)]
         if rows:
             return rows
     for path in sorted([*folder.glob("*.log"), *folder.glob("*.txt")]):
@@ -55,6 +55,15 @@ def _updates(folder: Path) -> List[Dict[str, Any]]:
         if rows:
             return rows
     return []
+
+
+def _json(path: Path, line: int, text: str) -> Any:
+    """Raises InputError, which quotes nothing, for what is not JSON."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        at = error.lineno - 1 if isinstance(error, json.JSONDecodeError) else 0
+        raise InputError(path, line + at, "not JSON") from None
 
 
 def parse_console(text: str) -> List[Dict[str, Any]]:

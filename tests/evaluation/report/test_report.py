@@ -187,6 +187,12 @@ def test_training(tmp_path):
     assert found["updates"] == rows and found["performance"] == {"ents_f": 0.5}
     (tmp_path / "t/log.jsonl").write_text('{"epoch": 0, "step": 7, "losses": {}, "scores": {}, "score": 0.5}\n')
     assert [row["step"] for row in read_training(tmp_path / "t")["updates"]] == [7]
+    (tmp_path / "t/log.jsonl").write_text('{"step": 1}\nsecretword\n', encoding="utf8")
+    with pytest.raises(InputError, match=r"log\.jsonl:2: not JSON"):
+        read_training(tmp_path / "t")
+    (tmp_path / "t/model-best/meta.json").write_text("{", encoding="utf8")
+    with pytest.raises(InputError, match=r"meta\.json:1: not JSON"):
+        read_training(tmp_path / "t")
     with pytest.raises(InputError, match="no trained pipeline"):
         read_training(tmp_path)
 
