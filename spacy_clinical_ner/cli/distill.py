@@ -20,6 +20,12 @@ def distill(
     config: Path = typer.Option(..., "--config", "-c", help="Config of the student, such as configs/cantemist.cfg."),
     vectors: Optional[Path] = typer.Option(None, help="paths.vectors of the config, if it takes word vectors."),
     also: Optional[List[Path]] = typer.Option(None, "--also", help="More raw notes; may be repeated."),
+    gold: Optional[List[Path]] = typer.Option(
+        None, "--gold", help="Annotated notes, a BRAT folder or .spacy file, to learn beside; may be repeated."
+    ),
+    gold_passes: int = typer.Option(
+        1, min=1, max=1000, help="Passes over the annotated notes for each pass over the raw ones."
+    ),
     component: str = typer.Option("crf_ner", help="The tagger, under this name in both pipelines."),
     temperature: float = typer.Option(
         2.0, min=0.01, max=1000.0, callback=not_nan, help="Softens the distributions of both."
@@ -35,18 +41,20 @@ def distill(
 ) -> None:
     """Train the tagger of a config on raw notes to give taggings the probabilities that the teacher gives them.
 
-    The loss is the exact divergence of the two CRFs over whole notes. No annotations are needed; the student may be
-    trained on some afterwards, by `source = "OUT"` in a config.
+    The loss is the exact divergence of the two CRFs over whole notes. No annotations are needed. Where there are some,
+    give them with --gold: the student then learns both in the same steps, which brings more than one after the other.
+    The raw notes should be none that the teacher was trained on.
 
     Example: clinical-ner distill training/cantemist_trf/model-best raw_notes student --config configs/cantemist.cfg
-    --vectors corpus/vectors
+    --vectors corpus/vectors --gold corpus/train.spacy --gold-passes 3
     """
     import sys
 
     from tqdm import tqdm
     from wasabi import msg
 
-    from spacy_clinical_ner.errors import InputError
+    from spacy_clinical_ner.brat.reader import create_brat_corpus
+    from spacy_clinical_ner.errors import ClinicalNerError, InputError
     from spacy_clinical_ner.files import replacing
     from spacy_clinical_ner.outputs import PIPELINE, check_output
     from spacy_clinical_ner.pipelines import load_pipeline, save_pipeline
@@ -61,6 +69,7 @@ def distill(
     )
 
     given: List[Union[str, Path]] = [teacher, raw, config, *([vectors] if vectors else []), *(also or [])]
+    given += gold or []
     check_output(output, PIPELINE, inputs=given, overwrite=overwrite)
     notes = [note for note in read_notes([raw, *(also or [])]) if note.text.strip()]
     if len(notes) < 2:
@@ -68,14 +77,19 @@ def distill(
     train, kept = split_held_out(notes, held_out)
     nlp = load_pipeline(teacher)
     tagger = find_tagger(nlp, component, "the teacher")
-    settings = DistillationSettings(temperature, epochs, max_steps, batch_tokens, seed=seed)
+    settings = DistillationSettings(temperature, epochs, max_steps, batch_tokens, seed=seed, gold_passes=gold_passes)
+    annotated = create_brat_corpus([*(gold or [])], gold_tokens=True)
 
     def pairs(part: list) -> list:
         return [(note.name, note.text) for note in part]
 
     learnt, compared = pairs(train), pairs(kept)
-    loaded = _student_config(config, vectors, planned_steps(learnt, settings))
+    loaded = _student_config(config, vectors, planned_steps(learnt, settings, list(annotated(nlp))))
     student = make_student(loaded, tagger, component, [note.text for note in train[:10]], seed)
+    try:
+        distillation = Distillation(nlp, student, component, learnt, compared, settings, list(annotated(student)))
+    except ValueError as error:
+        raise ClinicalNerError(f"the annotated notes do not fit the teacher: {error}") from None
 
     def report(agreement: Agreement) -> None:
         tqdm.write(
@@ -85,10 +99,11 @@ def distill(
         )
         sys.stdout.flush()
 
-    msg.info(f"{len(train):,} notes to learn from, {len(kept):,} to compare on; labels: {', '.join(tagger.labels)}")
-    Distillation(nlp, student, component, learnt, compared, settings).run(
-        report=report, watch=lambda batches: tqdm(batches, unit="batch", leave=False, disable=None)
+    msg.info(
+        f"{len(train):,} notes to learn from, {len(distillation.gold):,} annotated ones beside, "
+        f"{len(kept):,} to compare on; labels: {', '.join(tagger.labels)}"
     )
+    distillation.run(report=report, watch=lambda batches: tqdm(batches, unit="batch", leave=False, disable=None))
     with replacing(output) as temporary:
         save_pipeline(student, temporary)
     msg.good(f"Saved the student to {output}")

@@ -1,10 +1,13 @@
-"""A small student from a large teacher: the CRF of the one learns the distribution of the other on raw notes."""
+"""A small student from a large teacher: the CRF of the one learns the distribution of the other on raw notes.
+
+On annotated notes, where there are such, it learns the annotations in the same steps.
+"""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import numpy
 import torch
@@ -12,9 +15,10 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import fix_random_seed, load_model_from_config, registry
-from thinc.api import Config, Optimizer, set_dropout_rate
+from thinc.api import Config, Optimizer, set_dropout_rate, to_numpy
 from thinc.types import Floats2d
 
+from spacy_clinical_ner.bridge.array_file import ArrayFile
 from spacy_clinical_ner.bridge.torch_shim import as_floats2d, as_tensor
 from spacy_clinical_ner.bridge.trainable import listens
 from spacy_clinical_ner.errors import ClinicalNerError
@@ -26,6 +30,8 @@ from spacy_clinical_ner.windows.batches import group_by_length, pad_chains
 from spacy_clinical_ner.windows.planning import batch_docs
 
 NamedText = Tuple[str, str]
+# A raw note, or an annotated one.
+Item = Union[NamedText, Example]
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class DistillationSettings:
 
     epochs: passes over the notes, if max_steps does not end them before. dropout: of the student, while it learns.
     evaluations: on held-out notes, spread evenly over the first `epochs`.
+    gold_passes: over the annotated notes, for each pass over the raw ones.
+    cache_gb: room for the teacher's emissions in a temporary file, so that it reads each note once, not once an epoch.
     """
 
     temperature: float = 2.0
@@ -43,6 +51,8 @@ class DistillationSettings:
     dropout: float = 0.2
     evaluations: int = 5
     seed: int = 0
+    gold_passes: int = 1
+    cache_gb: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -99,27 +109,31 @@ def make_student(config: Config, teacher: CrfEntityRecognizer, name: str, sample
     return nlp
 
 
-def planned_steps(notes: Sequence[NamedText], settings: DistillationSettings) -> int:
+def planned_steps(notes: Sequence[NamedText], settings: DistillationSettings, gold: Sequence[Example] = ()) -> int:
     """Steps that `Distillation.run` will take on these notes: what the schedule of a learning rate should end at."""
     epochs = range(settings.epochs)
-    steps = sum(len(_batches(_shuffled(notes, epoch, settings.seed), settings.batch_tokens)) for epoch in epochs)
+    steps = sum(len(_batches(_of_epoch(notes, gold, epoch, settings), settings.batch_tokens)) for epoch in epochs)
     return steps if settings.max_steps is None else min(steps, settings.max_steps)
 
 
-def _shuffled(notes: Sequence[NamedText], epoch: int, seed: int) -> List[NamedText]:
-    return [notes[i] for i in numpy.random.default_rng([seed, epoch]).permutation(len(notes))]
+def _of_epoch(
+    notes: Sequence[NamedText], gold: Sequence[Example], epoch: int, settings: DistillationSettings
+) -> List[Item]:
+    items: List[Item] = [*notes, *list(gold) * settings.gold_passes]
+    return [items[i] for i in numpy.random.default_rng([settings.seed, epoch]).permutation(len(items))]
 
 
-def _batches(notes: Iterable[NamedText], batch_tokens: int) -> List[List[NamedText]]:
+def _batches(items: Iterable[Item], batch_tokens: int) -> List[List[Item]]:
     """By the number of words between white space, before any tokenizer has read the notes."""
-    batches: List[List[NamedText]] = []
+    batches: List[List[Item]] = []
     words = 0
-    for note in notes:
-        size = len(note[1]) // 5 + 1  # characters of a word with its space; near enough for Chinese, too
+    for item in items:
+        text = item.reference.text if isinstance(item, Example) else item[1]
+        size = len(text) // 5 + 1  # characters of a word with its space; near enough for Chinese, too
         if not batches or words + size > batch_tokens:
             batches.append([])
             words = 0
-        batches[-1].append(note)
+        batches[-1].append(item)
         words += size
     return batches
 
@@ -127,7 +141,14 @@ def _batches(notes: Iterable[NamedText], batch_tokens: int) -> List[List[NamedTe
 class Distillation:
     """Trains the tagger `name` of `student` to the distribution that the one of `teacher` has over taggings.
 
-    notes, held_out: (name, text). The student must come from `make_student`.
+    The loss of a batch is the mean over its notes of T^2 KL(teacher || student) for raw notes, and of the negative
+    log-likelihood of the annotations for annotated ones, which the teacher is not asked about: it is surer of notes
+    that it was trained on than of any that are new to it.
+
+    notes, held_out: (name, text). gold: annotated notes, their predicted Docs cut by the student's tokenizer (but for
+    `gold_tokens`). The student must come from `make_student`.
+
+    Raises ValueError for a label in `gold` that the teacher does not have.
     """
 
     def __init__(
@@ -138,12 +159,16 @@ class Distillation:
         notes: Sequence[NamedText],
         held_out: Sequence[NamedText],
         settings: DistillationSettings = DistillationSettings(),
+        gold: Sequence[Example] = (),
     ) -> None:
         self.teacher_nlp, self.student_nlp = teacher, student
         self.teacher, self.student = (
             find_tagger(nlp, name, whose) for nlp, whose in ((teacher, "the teacher"), (student, "the student"))
         )
         self.notes, self.held_out, self.settings = list(notes), list(held_out), settings
+        self.gold = [example for example in gold if self.student.teaches(example)]
+        self.student.check_labels({span.label_ for eg in self.gold for span in self.student.gold_spans(eg.reference)})
+        self._kept = ArrayFile(int(settings.cache_gb * 2**30))
         names = teacher.pipe_names
         self._before = names[: names.index(name)]
         self._began = time.monotonic()
@@ -168,10 +193,11 @@ class Distillation:
         every = max(1, settings.epochs // settings.evaluations)
         step = 0
         for epoch in range(settings.epochs):
-            for texts in watch(_batches(_shuffled(self.notes, epoch, settings.seed), settings.batch_tokens)):
+            items = _of_epoch(self.notes, self.gold, epoch, settings)
+            for batch in watch(_batches(items, settings.batch_tokens)):
                 if settings.max_steps is not None and step >= settings.max_steps:
                     break
-                self._step(texts, optimizer)
+                self._step(batch, optimizer)
                 step += 1
             done = epoch + 1 == settings.epochs or (settings.max_steps is not None and step >= settings.max_steps)
             if done or (epoch + 1) % every == 0:
@@ -213,37 +239,47 @@ class Distillation:
             seconds=time.monotonic() - self._began,
         )
 
-    def _step(self, notes: Sequence[NamedText], optimizer: Optimizer) -> None:
-        docs, target = self._read(notes)
-        if not docs:
+    def _step(self, items: Sequence[Item], optimizer: Optimizer) -> None:
+        docs, target = self._read([item for item in items if not isinstance(item, Example)])
+        lesson = self.student.lesson([item for item in items if isinstance(item, Example)])
+        n_raw, n_all = len(docs), len(docs) + len(lesson.reads)
+        if not n_all:
             return
         set_dropout_rate(self.student.model, self.settings.dropout)
-        emissions, backprop = self.student.model.begin_update(docs)
-        leaves = [as_tensor(self.student.model, array).requires_grad_() for array in emissions]
-        # Hinton et al. (2015): softened by T, gradients shrink by T squared.
-        loss = self._divergence(leaves, target) * (self.settings.temperature**2 / len(docs))
-        loss.backward()
-        backprop([as_floats2d(self.student.model, leaf.grad) for leaf in leaves])
+        emissions, backprop = self.student.model.begin_update([*docs, *lesson.reads])
+        leaves = [as_tensor(self.student.model, array).requires_grad_() for array in emissions[:n_raw]]
+        if leaves:
+            # Hinton et al. (2015): softened by T, gradients shrink by T squared.
+            (self._divergence(leaves, target) * (self.settings.temperature**2 / n_all)).backward()
+        _, gradients = self.student.scaled_loss(emissions[n_raw:], lesson.targets, 1.0 / n_all)
+        backprop([*(as_floats2d(self.student.model, leaf.grad) for leaf in leaves), *gradients])
         self.student.finish_update(optimizer)
         optimizer.step_schedules()
 
     def _read(self, notes: Sequence[NamedText]) -> Tuple[List[Doc], List[Floats2d]]:
         """The student's Docs of the notes that are not empty, and the teacher's emissions for them."""
-        docs, read = [], []
-        for name, text in notes:
-            doc, other = self.student_nlp.make_doc(text), self.teacher_nlp.make_doc(text)
-            if [token.text for token in doc] != [token.text for token in other]:
+        docs = [doc for doc in (self.student_nlp.make_doc(text) for _, text in notes) if len(doc)]
+        names = [name for name, text in notes if text]
+        emissions = [self._kept.get(doc.text.encode("utf8", "surrogatepass")) for doc in docs]
+        new = [i for i, array in enumerate(emissions) if array is None]
+        for i, array in zip(new, self._ask([names[i] for i in new], [docs[i] for i in new])):
+            emissions[i] = array
+            self._kept.put(docs[i].text.encode("utf8", "surrogatepass"), to_numpy(array))
+        return docs, [self.student.model.ops.asarray2f(array) for array in emissions]
+
+    def _ask(self, names: Sequence[str], docs: Sequence[Doc]) -> List[Floats2d]:
+        """The teacher's emissions for notes that the student has cut into `docs`."""
+        read = [self.teacher_nlp.make_doc(doc.text) for doc in docs]
+        for name, ours, theirs in zip(names, docs, read):
+            if [token.text for token in ours] != [token.text for token in theirs]:
                 raise ClinicalNerError(f"note {name}: teacher and student cut it into other tokens; use one tokenizer")
-            if len(doc):
-                docs.append(doc)
-                read.append(other)
         emissions: List[Floats2d] = []
         for batch in batch_docs(read, len(read) or 1, self.teacher.max_batch_tokens):
             for name in self._before:
                 pipe: Any = self.teacher_nlp.get_pipe(name)
                 batch = list(pipe.pipe(batch)) if hasattr(pipe, "pipe") else [pipe(doc) for doc in batch]
             emissions += self.teacher.model.predict(batch)
-        return docs, emissions
+        return emissions
 
     def _divergence(self, ours: Sequence[torch.Tensor], theirs: Sequence[Floats2d]) -> torch.Tensor:
         chains = self.student.model.attrs["chains"]

@@ -200,13 +200,19 @@ class CrfEntityRecognizer(TrainableComponent):
 
         The gradient of the decoder's own parameters is left in the torch module, for `finish_update`.
         """
+        return self.scaled_loss(output, targets, 1.0 / max(1, sum(tags is not None for tags in targets)))
+
+    def scaled_loss(
+        self, output: Sequence[Floats2d], targets: Sequence[Optional[NDArray[np.int64]]], scale: float
+    ) -> Tuple[float, List[Floats2d]]:
+        """`scale` times the negative log-likelihood of all notes in nats; gradients as those of `loss`."""
         loss, gradients = tagging_loss(
             decoder(self.model),
             [as_tensor(self.model, array) for array in output],
             targets,
             max_tokens=self.max_batch_tokens,
             chains=self.model.attrs["chains"],
-            scale=1.0 / max(1, sum(tags is not None for tags in targets)),
+            scale=scale,
         )
         return loss, [as_floats2d(self.model, gradient) for gradient in gradients]
 

@@ -8,64 +8,14 @@ and names and state stay as they are. Frozen layers drop nothing out; those abov
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import logging
-import tempfile
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-logger = logging.getLogger(__name__)
-
-
-class WindowFile:
-    """Arrays of float32 by the word pieces they belong to, in a file without a name that only this process can open.
-
-    It ends with the process, however that ends. max_bytes: what does not fit any more is not kept. Copies start empty.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self._size = 0
-        self._places: Dict[bytes, Tuple[int, Tuple[int, ...]]] = {}
-        self._file: Optional[Any] = None
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_size": 0, "_places": {}, "_file": None}
-
-    def get(self, ids: NDArray[np.int64]) -> Optional[NDArray[np.float32]]:
-        """(pieces, width) what was kept for a window of these pieces, if anything was."""
-        place = self._places.get(_key(ids))
-        if place is None or self._file is None:
-            return None
-        start, shape = place
-        array = np.empty(shape, dtype="float32")
-        self._file.seek(start)
-        return array if self._file.readinto(array.data) == array.nbytes else None
-
-    def put(self, ids: NDArray[np.int64], array: NDArray[np.float32]) -> None:
-        """Keep (pieces, width) for a window of these pieces, unless there is no room."""
-        if self._size + array.nbytes > self.max_bytes:
-            return
-        try:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (it lives as long as this)
-            self._file.seek(self._size)
-            written = self._file.write(np.ascontiguousarray(array).data)
-        except OSError as error:
-            logger.warning("frozen layers: no more of their output is kept (%s)", error.strerror)
-            written = 0
-        if written != array.nbytes:
-            self.max_bytes = self._size
-            return
-        self._places[_key(ids)] = (self._size, array.shape)
-        self._size += array.nbytes
+from spacy_clinical_ner.bridge.array_file import ArrayFile
 
 
 class FrozenLayers:
@@ -74,7 +24,7 @@ class FrozenLayers:
     layers: all layers, in their order. kept: where the output of the last frozen one is found again.
     """
 
-    def __init__(self, layers: Sequence[nn.Module], count: int, kept: WindowFile) -> None:
+    def __init__(self, layers: Sequence[nn.Module], count: int, kept: ArrayFile) -> None:
         self.layers = list(layers)
         self.count = count
         self.kept = kept
@@ -102,14 +52,14 @@ class FrozenLayers:
         self, module: nn.Module, ids: Tensor, mask: Tensor, windows: List[NDArray[np.int64]]
     ) -> Tuple[Tensor, bool]:
         """(windows, pieces, width) output of the last frozen layer, and whether layers hand theirs on in a tuple."""
-        known = [self.kept.get(window) for window in windows]
+        known = [self.kept.get(window.tobytes()) for window in windows]
         new = [row for row, array in enumerate(known) if array is None]
         if new:
             longest = max(len(windows[row]) for row in new)
             output = self._run(module, ids[new, :longest], mask[new, :longest])
             for row, array in zip(new, output.float().cpu().numpy()):
                 known[row] = array[: len(windows[row])]
-                self.kept.put(windows[row], array[: len(windows[row])])
+                self.kept.put(windows[row].tobytes(), array[: len(windows[row])])
         arrays = [torch.from_numpy(array) for array in known if array is not None]
         padded = nn.utils.rnn.pad_sequence(arrays, batch_first=True)
         return nn.functional.pad(padded, (0, 0, 0, ids.shape[1] - padded.shape[1])).to(ids.device), self._as_tuple
@@ -141,7 +91,3 @@ class _Reached(Exception):
     def __init__(self, hidden: Tensor) -> None:
         super().__init__()
         self.hidden = hidden
-
-
-def _key(ids: NDArray[np.int64]) -> bytes:
-    return hashlib.blake2b(ids.tobytes(), digest_size=16).digest()

@@ -11,11 +11,12 @@ from spacy_transformers.data_classes import HFObjects
 from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from torch import nn
 
+from spacy_clinical_ner.bridge.array_file import ArrayFile
 from spacy_clinical_ner.bridge.memory import give_back_memory
 from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.transformers.encoding import WindowEncoder
-from spacy_clinical_ner.transformers.frozen_layers import FrozenLayers, WindowFile
+from spacy_clinical_ner.transformers.frozen_layers import FrozenLayers
 from spacy_clinical_ner.transformers.loading import (
     build_encoder,
     load_encoder,
@@ -160,7 +161,7 @@ class EncoderShim(FineTunedShim):
         settings = self.settings
         if not (settings.freeze_embeddings and settings.freeze_layers and settings.frozen_cache_gb):
             return None
-        kept = WindowFile(int(settings.frozen_cache_gb * 2**30))
+        kept = ArrayFile(int(settings.frozen_cache_gb * 2**30))
         return FrozenLayers(_layers(self.module), settings.freeze_layers, kept)
 
     @property

@@ -39,6 +39,26 @@ def test_writes_a_pipeline_that_agrees_with_the_teacher(
     assert sum(ents(student(text)) == ents(teacher(text)) for text in texts) >= 7
 
 
+def test_annotated_notes_are_learnt_beside(
+    places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    text = "metastasis de carcinoma"
+    write_notes(tmp_path / "gold", [text, text])
+    for note in sorted((tmp_path / "gold").glob("*.txt")):
+        note.with_suffix(".ann").write_text("T1\tSITE 0 10\tmetastasis\n", encoding="utf8")
+    sizes = ["--epochs", 4, "--batch-tokens", 100, "--gold-passes", 50]
+    options = ["--config", places / "student.cfg", "--gold", tmp_path / "gold", *sizes]
+    assert run(monkeypatch, places / "teacher", places / "raw", tmp_path / "student", *options) == 0
+    assert "2 annotated ones beside" in capsys.readouterr().out
+    assert ents(spacy.load(tmp_path / "student")(text)) == [(0, 1, "SITE")]
+    for note in (tmp_path / "gold").glob("*.ann"):
+        note.write_text("T1\tDRUG 0 10\tmetastasis\n", encoding="utf8")
+    assert run(monkeypatch, places / "teacher", places / "raw", tmp_path / "other", *options) == 2
+    told = capsys.readouterr().err
+    assert "do not fit the teacher" in told and "DRUG" in told and told.count("\n") == 1
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_config_as_published_needs_no_corpus(
     places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

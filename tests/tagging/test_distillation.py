@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import Any, List, Tuple
 
+import numpy as np
 import pytest
 from spacy.language import Language
-from spacy.tokens import Doc
-from thinc.api import Config
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from thinc.api import SGD, Config
 
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.tagging.distillation import (
@@ -15,6 +17,7 @@ from spacy_clinical_ner.tagging.distillation import (
     make_student,
     planned_steps,
 )
+from spacy_clinical_ner.tagging.pool import decoder
 from spacy_clinical_ner.tokenization import blank_pipeline
 from tests.tagging.pipelines import (
     crf_pipeline,
@@ -93,6 +96,74 @@ def test_same_seed_same_student(teacher: Language) -> None:
         Distillation(teacher, student, "crf_ner", NOTES[:10], NOTES[50:], settings).run()
         weights.append(student.get_pipe("crf_ner").model.to_bytes())
     assert weights[0] == weights[1] != weights[2]
+
+
+def annotated(nlp: Language, notes: List[Tuple[str, str]], teacher: Language) -> List[Example]:
+    """Notes with the teacher's mentions in place of annotations, all of another label."""
+    examples = []
+    for _, text in notes:
+        reference = nlp.make_doc(text)
+        reference.set_ents([Span(reference, s.start, s.end, "SITE") for s in teacher(text).ents])
+        examples.append(Example(nlp.make_doc(text), reference))
+    return examples
+
+
+def test_annotated_notes_teach_what_the_teacher_does_not(teacher: Language) -> None:
+    """Annotations that call every mention SITE, beside raw notes on which the teacher tells SITE from TUMOUR."""
+    student = student_of(teacher, student_config(model=model_config()))
+    gold = annotated(student, NOTES[50:], teacher)
+    settings = DistillationSettings(epochs=6, batch_tokens=100, dropout=0.0, gold_passes=4)
+    found = Distillation(teacher, student, "crf_ner", NOTES[:30], NOTES[30:50], settings, gold).run()
+    scores = student.evaluate(annotated(student, NOTES[50:], teacher))
+    assert scores["ents_f"] > teacher.evaluate(annotated(teacher, NOTES[50:], teacher))["ents_f"] + 0.4
+    assert found[-1].divergence < found[0].divergence
+    assert found[-1].step == planned_steps(NOTES[:30], settings, gold) > planned_steps(NOTES[:30], settings)
+
+
+def test_annotations_alone_are_learnt_as_by_update(teacher: Language) -> None:
+    """Without raw notes a step is that of `nlp.update`: the same gradients, so the same emissions."""
+    emissions, transitions = [], []
+    for distils in (True, False):
+        student = student_of(teacher, student_config())
+        gold = annotated(student, NOTES[50:54], teacher)
+        if distils:
+            settings = DistillationSettings(epochs=1, batch_tokens=10_000, dropout=0.0, seed=3)
+            Distillation(teacher, student, "crf_ner", [], NOTES[54:], settings, gold).run(
+                SGD(0.01, grad_clip=0.0, use_averages=False)
+            )
+        else:
+            order = np.random.default_rng([3, 0]).permutation(len(gold))
+            student.update([gold[i] for i in order], sgd=SGD(0.01, grad_clip=0.0, use_averages=False), drop=0.0)
+        tagger: Any = student.get_pipe("crf_ner")
+        emissions.append(np.concatenate(tagger.model.predict([student.make_doc(text) for _, text in NOTES[:5]])))
+        transitions.append(decoder(tagger.model).crf.transitions.detach().numpy())
+    np.testing.assert_allclose(emissions[0], emissions[1], atol=1e-5)
+    np.testing.assert_allclose(transitions[0], transitions[1], atol=1e-6)
+
+
+def test_annotations_with_other_labels_are_refused(teacher: Language) -> None:
+    student = student_of(teacher, student_config())
+    doc = student.make_doc(NOTES[0][1])
+    doc.set_ents([Span(doc, 0, 1, "DRUG")])
+    with pytest.raises(ValueError, match="cannot train on the label"):
+        Distillation(
+            teacher, student, "crf_ner", NOTES[:5], NOTES[5:9], SETTINGS, [Example(student.make_doc(doc.text), doc)]
+        )
+
+
+@pytest.mark.parametrize("cache_gb", [1.0, 0.0])
+def test_the_teacher_reads_each_note_once(teacher: Language, cache_gb: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    student = student_of(teacher, student_config())
+    read: List[int] = []
+    ask = Distillation._ask
+    monkeypatch.setattr(
+        Distillation, "_ask", lambda self, names, docs: read.append(len(docs)) or ask(self, names, docs)
+    )
+    settings = DistillationSettings(epochs=3, batch_tokens=300, dropout=0.0, cache_gb=cache_gb)
+    found = Distillation(teacher, student, "crf_ner", NOTES[:20], NOTES[50:], settings).run()
+    once = 20 + len(NOTES[50:])
+    assert sum(read) == (once if cache_gb else 3 * 20 + len(found) * len(NOTES[50:]))
+    assert found[-1].f > 0.5
 
 
 def test_chains_for_each_label() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from spacy_clinical_ner.bridge.array_file import ArrayFile
 from spacy_clinical_ner.transformers.encoding import FramedWindow, WindowEncoder
-from spacy_clinical_ner.transformers.frozen_layers import FrozenLayers, WindowFile
+from spacy_clinical_ner.transformers.frozen_layers import FrozenLayers
 from spacy_clinical_ner.transformers.transformer_architectures import encoder_shim
 from tests.transformers.encoders import make_encoder, trf_pipeline
 
@@ -136,7 +137,7 @@ def test_a_file_that_is_full_keeps_no_more(folder, windows):
     no_dropout(shim.module)
     wanted = shim.encoder.predict(windows, WIDTH)
     room = 4 * WIDTH * 50
-    encoder = WindowEncoder(shim.module, 0, 1000, frozen=FrozenLayers(shim.encoder.frozen.layers, 2, WindowFile(room)))
+    encoder = WindowEncoder(shim.module, 0, 1000, frozen=FrozenLayers(shim.encoder.frozen.layers, 2, ArrayFile(room)))
     for _ in range(2):
         torch.testing.assert_close(update(encoder, windows)[0], wanted, atol=1e-6, rtol=1e-5)
     assert 0 < len(encoder.frozen.kept) < len(windows)
@@ -144,13 +145,13 @@ def test_a_file_that_is_full_keeps_no_more(folder, windows):
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda file: pickle.loads(pickle.dumps(file))])
 def test_copies_start_empty(duplicate):
-    file = WindowFile(10**6)
-    ids, array = np.arange(4), np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
-    file.put(ids, array)
+    file = ArrayFile(10**6)
+    source, array = b"ids", np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
+    file.put(source, array)
     other = duplicate(file)
-    assert len(other) == 0 and other.get(ids) is None
-    np.testing.assert_array_equal(file.get(ids), array)
-    assert file.get(np.arange(5)) is None
+    assert len(other) == 0 and other.get(source) is None
+    np.testing.assert_array_equal(file.get(source), array)
+    assert file.get(b"others") is None
 
 
 def test_a_failure_above_leaves_the_layers_as_they_were(folder, windows):
