@@ -15,7 +15,7 @@ from wasabi import msg
 from spacy_clinical_ner.bridge.factories import component_factory
 from spacy_clinical_ner.bridge.torch_shim import as_floats2d, as_tensor
 from spacy_clinical_ner.bridge.trainable import Lesson, check_probability
-from spacy_clinical_ner.extensions import Relation, set_relations
+from spacy_clinical_ner.extensions import Relation, has_relations, set_relations
 from spacy_clinical_ner.joint.joint_architectures import (
     JointGradient,
     JointInput,
@@ -26,7 +26,6 @@ from spacy_clinical_ner.joint.joint_architectures import (
 )
 from spacy_clinical_ner.joint.pairs import PairsWithinWindow
 from spacy_clinical_ner.layers.joint_network import SCHEME
-from spacy_clinical_ner.relations.gold import is_annotated
 from spacy_clinical_ner.relations.losses import cross_entropy
 from spacy_clinical_ner.relations.mentions import get_spans
 from spacy_clinical_ner.relations.pair_decoding import ScoredPairs, decode
@@ -226,7 +225,7 @@ class JointExtractor(RelationPipe):
                 set_relations(doc, relations)
 
     def teaches(self, example: Example) -> bool:
-        return self._teaches_entities(example) or bool(self.relation_weight and is_annotated(example.reference))
+        return self._teaches_entities(example) or bool(self.relation_weight and has_relations(example.reference))
 
     def _teaches_entities(self, example: Example) -> bool:
         annotated = example.reference.has_annotation("ENT_IOB")

@@ -18,7 +18,7 @@ from spacy_clinical_ner.layers.relation_network import RelationBatch, RelationEn
 from spacy_clinical_ner.relations.features import FEATURES, pair_features
 from spacy_clinical_ner.relations.mentions import Ints
 from spacy_clinical_ner.relations.pair_groups import PairGroup
-from spacy_clinical_ner.windows.planning import window_batches
+from spacy_clinical_ner.windows.planning import WindowSettings, window_batches
 
 
 class RelationInput(NamedTuple):
@@ -122,8 +122,9 @@ def forward(
     with torch.set_grad_enabled(is_train):
         inputs = [xp2torch(ops.flatten(Y), requires_grad=is_train, device=shim.device) for Y, _ in layers]
         if X.pairs:
-            settings = {name: model.attrs[name] for name in ("window", "context", "max_batch_tokens")}
-            windows = window_batches([X.docs[group.doc] for group in X.groups], shim.device, **settings)
+            docs = [X.docs[group.doc] for group in X.groups]
+            settings = WindowSettings(*(model.attrs[name] for name in ("window", "context", "max_batch_tokens")))
+            windows = window_batches(docs, shim.device, settings)
             scores = module(inputs, collate(X, lengths, shim.device), windows)
         else:
             scores = inputs[0].new_zeros((0, model.attrs["members"] * model.attrs["outputs"]))

@@ -15,8 +15,8 @@ from wasabi import msg
 
 from spacy_clinical_ner.bridge.factories import component_factory
 from spacy_clinical_ner.bridge.trainable import Lesson
-from spacy_clinical_ner.extensions import Relation, set_relations
-from spacy_clinical_ner.relations.gold import Gold, is_annotated
+from spacy_clinical_ner.extensions import Relation, has_relations, set_relations
+from spacy_clinical_ner.relations.gold import Gold
 from spacy_clinical_ner.relations.losses import cross_entropy
 from spacy_clinical_ner.relations.pair_decoding import ScoredPairs, decode
 from spacy_clinical_ner.relations.pipe import SCORE_WEIGHTS, RelationPipe
@@ -138,7 +138,7 @@ class RelationClassifier(RelationPipe):
             set_relations(doc, relations)
 
     def teaches(self, example: Example) -> bool:
-        return is_annotated(example.reference)
+        return has_relations(example.reference)
 
     def lesson(self, examples: Sequence[Example]) -> Lesson:
         """Docs with their candidates, and of these (pairs, labels) what is true and (pairs,) which are learned from.

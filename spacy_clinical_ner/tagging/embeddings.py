@@ -1,7 +1,7 @@
 """Token embeddings: from characters, each distinct word of a batch looked at once, and several side by side."""
 
 from functools import partial
-from typing import Callable, List, Optional, Tuple, cast
+from typing import Any, Callable, List, Optional, Tuple, cast
 
 import numpy as np
 import torch
@@ -12,8 +12,9 @@ from spacy.util import registry
 from thinc.api import Model, xp2torch
 from thinc.types import Floats2d, Ints1d
 
+from spacy_clinical_ner.bridge.factories import takes_settings_of
 from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, torch_shim
-from spacy_clinical_ner.layers import char_cnn
+from spacy_clinical_ner.layers.char_cnn import CharCNN
 from spacy_clinical_ner.tagging.word_cache import WordCache
 
 _CHARACTER_ROWS = 1024
@@ -130,40 +131,28 @@ def concatenate_forward(
 
 
 @registry.architectures("spacy-clinical-ner.CharCNN.v1")
+@takes_settings_of(CharCNN, "rows")
 def build_char_cnn(
-    embed: Optional[Model[List[Doc], List[Floats2d]]] = None,
-    char_width: int = 30,
-    filters: int = 50,
-    kernel: int = 3,
-    max_chars: int = 30,
-    dropout: float = 0.25,
+    embed: Optional[Model[List[Doc], List[Floats2d]]] = None, max_chars: int = 30, **settings: Any
 ) -> Model[List[Doc], List[Floats2d]]:
     """Vectors from the characters of a word, behind those of another embedding, if there is one.
 
-    embed: the other embedding (static vectors, hashed features). char_width: width of a character's vector.
-    filters: convolution filters, the width that is added. kernel: characters that a filter sees.
+    embed: the other embedding (static vectors, hashed features).
     max_chars: longer words are known by their first and last characters, half of the number each.
+    settings: those of `layers.char_cnn.CharCNN`; `filters` is the width that is added.
 
     Wrap it into `spacy-clinical-ner.DistinctWords.v1`, or every token is convolved anew. Characters have their own row
     in the table by their code point, without a vocabulary, so that no character is ever unknown; far ones may share.
     """
     if max_chars < 2:
         raise ValueError(f"max_chars must be at least 2, not {max_chars}")
-    build = partial(
-        char_cnn.CharCNN,
-        rows=_CHARACTER_ROWS,
-        char_width=char_width,
-        filters=filters,
-        kernel=kernel,
-        dropout=dropout,
-    )
     characters: Model[List[Doc], List[Floats2d]] = Model(
         "char_cnn",
         char_forward,
         init=char_init,
-        dims={"nO": filters},
+        dims={"nO": settings["filters"]},
         attrs={"max_chars": max_chars},
-        shims=[LazyTorchShim(build)],
+        shims=[LazyTorchShim(partial(CharCNN, rows=_CHARACTER_ROWS, **settings))],
     )
     return characters if embed is None else build_concatenate(embed, characters)
 

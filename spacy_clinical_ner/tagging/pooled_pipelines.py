@@ -8,7 +8,7 @@ from spacy.language import Language
 from spacy.pipeline.tok2vec import Tok2Vec
 from spacy.vectors import Vectors
 
-from spacy_clinical_ner.bridge.trainable import find_listeners
+from spacy_clinical_ner.bridge.trainable import find_architectures
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.tagging.distillation import find_tagger
 from spacy_clinical_ner.tagging.pool import decoder
@@ -81,7 +81,7 @@ def _take_along(nlp: Language, name: str) -> Set[str]:
     upstream = {other for other, pipe in nlp.pipeline if name in getattr(pipe, "listening_components", ())}
     for other in upstream:
         kind = "Tok2VecListener" if isinstance(nlp.get_pipe(other), Tok2Vec) else "TransformerListener"
-        nlp.replace_listeners(other, name, [".".join(("model", *path)) for path, _ in find_listeners(model, kind)])
+        nlp.replace_listeners(other, name, [".".join(("model", *path)) for path, _ in find_architectures(model, kind)])
     return upstream
 
 

@@ -177,7 +177,7 @@ class EncoderShim(FineTunedShim):
         if not (settings.freeze_embeddings and settings.freeze_layers and settings.frozen_cache_gb):
             return None
         kept = WindowFile(int(settings.frozen_cache_gb * 2**30))
-        return FrozenLayers(_layers(self.module), settings.freeze_layers, kept)
+        return FrozenLayers(_layer_list(self.module)[1], settings.freeze_layers, kept)
 
     @property
     def room(self) -> Optional[int]:
@@ -220,11 +220,6 @@ class EncoderShim(FineTunedShim):
         module.load_state_dict(state)
         self.set(tokenizer, module)
         return self
-
-
-def _layers(module: Any) -> List[nn.Module]:
-    """The layers of an encoder, from the first on; none if they cannot be told apart."""
-    return _layer_list(module)[1]
 
 
 def _layer_list(module: Any) -> Tuple[str, List[nn.Module]]:

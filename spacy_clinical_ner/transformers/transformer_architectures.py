@@ -13,7 +13,7 @@ from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
 from spacy_clinical_ner.bridge.factories import takes_settings_of
-from spacy_clinical_ner.bridge.trainable import find_listeners
+from spacy_clinical_ner.bridge.trainable import find_architectures
 from spacy_clinical_ner.transformers.checks import check_representations
 from spacy_clinical_ner.transformers.data import as_batch
 from spacy_clinical_ner.transformers.encoding import FramedWindow
@@ -110,7 +110,7 @@ def replace_listener_cfg(transformer: Dict[str, Any], tok2vec: Dict[str, Any]) -
 
     tok2vec: of the component, wherever in it the listener is: spaCy does not tell which part it replaces.
     """
-    _, listener = next(find_listeners(tok2vec, "TransformerListener"), ((), tok2vec))
+    _, listener = next(find_architectures(tok2vec, "TransformerListener"), ((), tok2vec))
     own: Dict[str, Any] = {key: listener[key] for key in ("pooling", "grad_factor") if key in listener}
     return {**transformer, **own, "@architectures": "spacy-clinical-ner.Tok2VecTransformer.v1"}
 
