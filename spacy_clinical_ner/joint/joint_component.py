@@ -21,7 +21,6 @@ from spacy_clinical_ner.joint.joint_architectures import (
     JointInput,
     JointOutput,
     network,
-    set_sizes,
     sizes,
 )
 from spacy_clinical_ner.joint.pairs import PairsWithinWindow
@@ -161,7 +160,7 @@ class JointExtractor(RelationPipe):
                 f"[{self.name}] no relation labels: not one training example has a relation between its mentions; "
                 "with relation_weight = 0 only entities are learned"
             )
-        set_sizes(self.model, len(self.labels), 1 + len(self.relation_labels))
+        self.model.attrs.update(labels=len(self.labels), outputs=1 + len(self.relation_labels))
         self.model.initialize(X=JointInput([example.predicted for example in examples], lambda emissions: []))
         ceiling = self.learn_candidates(data, declared)
         if self.relation_weight:

@@ -12,7 +12,7 @@ from thinc.types import Floats2d
 from torch import nn
 
 from spacy_clinical_ner.bridge.factories import takes_settings_of
-from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, torch_shim, vector_width
+from spacy_clinical_ner.bridge.torch_shim import DocModel, LazyTorchShim, as_floats2d, torch_shim, vector_width
 from spacy_clinical_ner.bridge.trainable import listens
 from spacy_clinical_ner.layers.relation_network import RelationBatch, RelationEnsemble, RelationNetwork
 from spacy_clinical_ner.relations.features import FEATURES, pair_features
@@ -35,7 +35,7 @@ class RelationInput(NamedTuple):
 @registry.architectures("spacy-clinical-ner.RelationClassifier.v1")
 @takes_settings_of(RelationNetwork, "input_width", "types", "outputs", "feature_rows")
 def build_relation_classifier(
-    tok2vec: Model[List[Doc], List[Floats2d]],
+    tok2vec: DocModel,
     encoder: Optional[Callable[[int], nn.Module]] = None,
     window: int = 128,
     context: int = 16,
@@ -55,8 +55,8 @@ def build_relation_classifier(
     share_tok2vec: all members read the same tok2vec, as they must if it listens to another component.
     settings: those of `layers.relation_network.RelationNetwork`.
 
-    The component that owns the model sets the numbers of types and outputs by `set_sizes` before initialize. Output:
-    one array (pairs, members * outputs), the pairs in the order of the groups.
+    The component that owns the model sets attrs "types" (of entities) and "outputs" (scores of a pair) before
+    initialize. Output: one array (pairs, members * outputs), the pairs in the order of the groups.
     """
     if min(window, settings["max_pairs"], members) < 1 or min(context, settings["context_tokens"]) < 0:
         raise ValueError("window, max_pairs and members are at least 1, context and context_tokens at least 0")
@@ -94,12 +94,6 @@ def build_network(
         return RelationNetwork(input_width, types, outputs, encoder, list(FEATURES.values()), **settings)
 
     return RelationEnsemble(members, make)
-
-
-def set_sizes(model: Model, types: int, outputs: int) -> None:
-    """Tell the model, before initialize, how many entity types there are and how many scores a pair has."""
-    model.attrs["types"] = types
-    model.attrs["outputs"] = outputs
 
 
 def init(model: Model, X: Optional[RelationInput] = None, Y: Optional[Floats2d] = None) -> None:

@@ -20,7 +20,7 @@ from spacy_clinical_ner.relations.gold import Gold
 from spacy_clinical_ner.relations.losses import cross_entropy
 from spacy_clinical_ner.relations.pair_decoding import ScoredPairs, decode
 from spacy_clinical_ner.relations.pipe import SCORE_WEIGHTS, RelationPipe
-from spacy_clinical_ner.relations.relation_architectures import RelationInput, set_sizes
+from spacy_clinical_ner.relations.relation_architectures import RelationInput
 from spacy_clinical_ner.windows.batches import group_by_length
 
 TRAIN_ON = ("gold", "predicted", "both")
@@ -112,7 +112,8 @@ class RelationClassifier(RelationPipe):
         for name in self.mention_types:
             self.vocab.strings.add(name)
         msg.info(self.learn_candidates(data, declared))
-        set_sizes(self.model, len(self.mention_types), len(self.labels) + (0 if self.multi_label else 1))
+        outputs = len(self.labels) + (0 if self.multi_label else 1)
+        self.model.attrs.update(types=len(self.mention_types), outputs=outputs)
         sample = [example.predicted for example in islice(get_examples(), 10)]
         self.model.initialize(X=RelationInput([doc for doc in sample if len(doc)] or sample, []))
 

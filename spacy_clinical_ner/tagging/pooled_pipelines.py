@@ -12,7 +12,6 @@ from spacy_clinical_ner.bridge.trainable import find_architectures
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.tagging.distillation import find_tagger
 from spacy_clinical_ner.tagging.pool import decoder
-from spacy_clinical_ner.tagging.tagger_architectures import set_labels
 from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 
 
@@ -44,7 +43,7 @@ def pool_pipelines(
     base = pipelines[0]
     tagger = _replace(base, name, {"@architectures": "spacy-clinical-ner.CrfPool.v1", "*": members, "weights": weights})
     tagger.cfg["labels"] = list(taggers[0].labels)
-    set_labels(tagger.model, *(taggers[0].model.attrs[attr] for attr in ("labels", "chains")))
+    tagger.model.attrs.update({name: taggers[0].model.attrs[name] for name in ("labels", "chains")})
     for layer, old in zip(tagger.model.layers, taggers):
         layer.from_bytes(old.model.to_bytes())
     if vectors is not None:

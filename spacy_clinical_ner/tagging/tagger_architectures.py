@@ -13,7 +13,14 @@ from thinc.types import Floats2d
 from torch import nn
 
 from spacy_clinical_ner.bridge.factories import takes_settings_of
-from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, torch_shim, vector_width
+from spacy_clinical_ner.bridge.torch_shim import (
+    DocBackprop,
+    DocModel,
+    LazyTorchShim,
+    as_floats2d,
+    torch_shim,
+    vector_width,
+)
 from spacy_clinical_ner.layers.crf.decoders import check_decoder, make_decoder
 from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.encoders import EncoderBuilder
@@ -26,13 +33,13 @@ from spacy_clinical_ner.windows.planning import WindowSettings, window_batches
 @registry.architectures("spacy-clinical-ner.CrfTagger.v1")
 @takes_settings_of(WindowSettings)
 def build_crf_tagger(
-    tok2vec: Model[List[Doc], List[Floats2d]],
+    tok2vec: DocModel,
     encoder: Optional[Callable[[int], nn.Module]] = None,
     scheme: str = "BIOES",
     dropout: float = 0.3,
     decoder: str = "crf",
     **windows: Any,
-) -> Model[List[Doc], List[Floats2d]]:
+) -> DocModel:
     """Emission scores for every token of every Doc, and the decoder that reads them.
 
     tok2vec: any model from Docs to one vector a token (own Tok2Vec, a Tok2VecListener, a TransformerListener).
@@ -42,8 +49,8 @@ def build_crf_tagger(
     decoder: "crf", or "softmax", where each token decides for itself (cross-entropy).
     windows: settings of `windows.planning.WindowSettings`.
 
-    The component that owns the model sets dims "nO" (tags of one chain) and attr "chains" by `set_labels` before
-    initialize. Output: one array (len(doc), chains * tags) for each Doc.
+    The component that owns the model sets attrs "labels" (of one chain) and "chains" before initialize. Output: one
+    array (len(doc), chains * tags) for each Doc.
     """
     build = partial(build_network, scheme=scheme, encoder=encoder, dropout=dropout, decoder=decoder)
     return _window_model("crf_tagger", tok2vec, build, scheme, decoder, windows)
@@ -52,7 +59,7 @@ def build_crf_tagger(
 @registry.architectures("spacy-clinical-ner.LabelAttentionTagger.v1")
 @takes_settings_of(WindowSettings)
 def build_label_attention_tagger(
-    tok2vec: Model[List[Doc], List[Floats2d]],
+    tok2vec: DocModel,
     hidden_width: int = 200,
     layers: int = 2,
     heads: int = 5,
@@ -60,7 +67,7 @@ def build_label_attention_tagger(
     scheme: str = "BIOES",
     dropout: float = 0.3,
     **windows: Any,
-) -> Model[List[Doc], List[Floats2d]]:
+) -> DocModel:
     """Hierarchically-refined label attention (Cui and Zhang 2019) over the tags of a scheme.
 
     hidden_width: width of each direction of the GRUs.
@@ -81,12 +88,12 @@ def build_label_attention_tagger(
 
 def _window_model(
     name: str,
-    tok2vec: Model[List[Doc], List[Floats2d]],
+    tok2vec: DocModel,
     build: Callable[..., WindowTagger],
     scheme: str,
     decoder: str,
     windows: Dict[str, Any],
-) -> Model[List[Doc], List[Floats2d]]:
+) -> DocModel:
     """windows: settings as in `WindowSettings`."""
     settings = WindowSettings(**windows)
     if settings.window < 1 or settings.context < 0:
@@ -125,12 +132,6 @@ def build_label_attention(
     return LabelAttentionNetwork(input_width, chains, make_decoder(decoder, TagScheme(scheme), labels), **sizes)
 
 
-def set_labels(model: Model, labels: int, chains: int) -> None:
-    """Tell the model, before initialize, how many labels a chain has and how many chains there are."""
-    model.attrs["labels"] = labels
-    model.attrs["chains"] = chains
-
-
 def network(model: Model) -> WindowTagger:
     """The torch module of a tagger's model. Raises ValueError before initialize, and for a pool, which has none."""
     if not model.shims:
@@ -147,9 +148,7 @@ def init(model: Model, X: Optional[List[Doc]] = None, Y: Optional[List[Floats2d]
     torch_shim(model).build(input_width=vector_width(tok2vec, X), **sizes)
 
 
-def forward(
-    model: Model[List[Doc], List[Floats2d]], docs: List[Doc], is_train: bool
-) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+def forward(model: DocModel, docs: List[Doc], is_train: bool) -> Tuple[List[Floats2d], DocBackprop]:
     vectors, backprop_vectors = model.layers[0](docs, is_train)
     ops = model.ops
     lengths = ops.asarray1i([len(doc) for doc in docs])
@@ -174,7 +173,7 @@ def forward(
     return emissions, backprop
 
 
-def label_attention(model: Model[List[Doc], List[Floats2d]], docs: List[Doc]) -> List[NDArray[np.float32]]:
+def label_attention(model: DocModel, docs: List[Doc]) -> List[NDArray[np.float32]]:
     """What each Doc's tokens attend to: (layers, heads, len(doc), chains * tags).
 
     Raises ValueError for a model that is no LabelAttentionTagger.
