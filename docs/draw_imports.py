@@ -1,8 +1,8 @@
 """Draws docs/images/imports.svg: which room imports from which, as the code has it now.
 
 Run `python docs/draw_imports.py` where import-linter (of the extra `dev`, for its graph) and Graphviz's `dot` are
-installed. Rooms of one line of the contract in pyproject.toml, which `make lint` holds, stand side by side. An arrow that a longer way
-implies is pale and dashed, so that the way through the house can be followed.
+installed. Rooms of one line of the contract in pyproject.toml, which `make lint` holds, stand side by side. An arrow
+that a longer way implies is pale and dashed, so that the way through the house can be followed.
 """
 
 from __future__ import annotations
