@@ -1,12 +1,15 @@
-"""A spaCy factory out of a component's constructor, so that each setting, its type and default stand in one place."""
+"""Registered functions whose settings are those of a class or of another function, so that each stands in one place."""
 
+from functools import wraps
 from inspect import Parameter, signature
-from typing import Any, Callable, Dict, List, Sequence, Type
+from typing import Any, Callable, Dict, List, Sequence, Type, TypeVar, get_type_hints
 
 from spacy.language import Language
 from thinc.api import Config, Model
 
 from spacy_clinical_ner.bridge.trainable import TrainableComponent
+
+Function = TypeVar("Function", bound=Callable)
 
 
 def component_factory(
@@ -59,3 +62,32 @@ def constructor_settings(component: type) -> List[Parameter]:
         if not any(each.kind is Parameter.VAR_KEYWORD for each in parameters):
             break
     return list(found.values())
+
+
+def takes_settings_of(source: Callable, *without: str) -> Callable[[Function], Function]:
+    """A decorator: `**settings` of a function stands for the parameters of `source` that it does not have itself.
+
+    source: a function, a class or a NamedTuple; its defaults are passed on. without: those that no config sets.
+    """
+    described = source if hasattr(source, "_fields") or not isinstance(source, type) else vars(source)["__init__"]
+    hints = get_type_hints(described)
+
+    def decorate(function: Function) -> Function:
+        own = [each for each in signature(function).parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+        taken = {*without, *(each.name for each in own)}
+        settings = [
+            each.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints.get(each.name, each.annotation))
+            for each in signature(source).parameters.values()
+            if each.name not in taken
+        ]
+        defaults = {each.name: each.default for each in settings if each.default is not Parameter.empty}
+
+        @wraps(function)
+        def with_defaults(*args: Any, **given: Any) -> Any:
+            return function(*args, **{**defaults, **given})
+
+        # The config system looks here for the names, types and defaults of what a config may set.
+        with_defaults.__signature__ = signature(function).replace(parameters=[*own, *settings])  # type: ignore
+        return with_defaults  # type: ignore[return-value]
+
+    return decorate

@@ -13,6 +13,10 @@ from thinc.api import Model, PyTorchShim, get_torch_default_device, get_width, t
 from thinc.types import Floats2d
 from torch import Tensor, nn
 
+# From Docs to one array (tokens, width) for each; and what takes the gradients of these.
+DocModel = Model[List[Doc], List[Floats2d]]
+DocBackprop = Callable[[List[Floats2d]], List[Doc]]
+
 
 class LazyTorchShim(PyTorchShim):
     """A PyTorchShim that builds its module from plain sizes, when initialised or when loaded, whichever comes first.
@@ -104,7 +108,7 @@ def as_tensor(model: Model, array: Floats2d) -> Tensor:
     return xp2torch(array, device=torch_shim(model).device)
 
 
-def vector_width(tok2vec: Model[List[Doc], List[Floats2d]], docs: Optional[List[Doc]]) -> int:
+def vector_width(tok2vec: DocModel, docs: Optional[List[Doc]]) -> int:
     """Width of the vectors of an initialized tok2vec. Raises ValueError if neither it nor example Docs tell."""
     width = tok2vec.maybe_get_dim("nO")
     if width is None:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Collection, Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Collection,
+    Dict,
+    Iterable,
+    Iterator,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    cast,
+)
 
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
@@ -21,16 +34,16 @@ def listens(model: Model) -> bool:
     return any(node.name in _LISTENERS for node in model.walk())
 
 
-def find_listeners(config: Mapping[str, Any], kind: str) -> Iterator[Tuple[Tuple[str, ...], Mapping[str, Any]]]:
-    """The listeners in the config of a model: the path of keys to each, and its own part of the config.
+def find_architectures(config: Mapping[str, Any], *names: str) -> Iterator[Tuple[Tuple[str, ...], Dict[str, Any]]]:
+    """Architectures in a config: the path of keys to each, and its own part of the config.
 
-    kind: "Tok2VecListener" or "TransformerListener", as in the name of their architecture.
+    names: what one of its names holds, such as "Tok2VecListener".
     """
-    if kind in str(config.get("@architectures", "")):
-        yield (), config
+    if any(name in str(config.get("@architectures", "")) for name in names):
+        yield (), cast(Dict[str, Any], config)
     for key, part in config.items():
         if isinstance(part, dict):
-            yield from (((key, *path), found) for path, found in find_listeners(part, kind))
+            yield from (((key, *path), found) for path, found in find_architectures(part, *names))
 
 
 class Lesson(NamedTuple):

@@ -81,7 +81,7 @@ def build_joint_extractor(
     dropout: on hidden states before both output layers; the encoder has its own.
     recompute, rate, layer_decay, freeze_embeddings, freeze_layers: as in `spacy-clinical-ner.TransformerModel.v1`.
 
-    The component that owns the model sets the numbers of labels and outputs by `set_sizes` before initialize.
+    The component that owns the model sets attrs "labels" and "outputs" (scores of a pair) before initialize.
     """
     check_mask(mask)
     network_settings: Any = {"task_layers": task_layers, "mask": mask, "pair_types": pair_types, "dropout": dropout}
@@ -106,12 +106,6 @@ def build_network(
     built = JointNetwork(model, WordPieces.from_json(pieces), capacity, labels, outputs, **settings)
     built.encoder.recompute = recompute
     return built
-
-
-def set_sizes(model: Model, labels: int, outputs: int) -> None:
-    """Tell the model, before initialize, how many entity labels there are and how many scores a pair has."""
-    model.attrs["labels"] = labels
-    model.attrs["outputs"] = outputs
 
 
 def network(model: Model) -> JointNetwork:

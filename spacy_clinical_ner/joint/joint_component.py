@@ -15,18 +15,16 @@ from wasabi import msg
 from spacy_clinical_ner.bridge.factories import component_factory
 from spacy_clinical_ner.bridge.torch_shim import as_floats2d, as_tensor
 from spacy_clinical_ner.bridge.trainable import Lesson, check_probability
-from spacy_clinical_ner.extensions import Relation, set_relations
+from spacy_clinical_ner.extensions import Relation, has_relations, set_relations
 from spacy_clinical_ner.joint.joint_architectures import (
     JointGradient,
     JointInput,
     JointOutput,
     network,
-    set_sizes,
     sizes,
 )
 from spacy_clinical_ner.joint.pairs import PairsWithinWindow
 from spacy_clinical_ner.layers.joint_network import SCHEME
-from spacy_clinical_ner.relations.gold import is_annotated
 from spacy_clinical_ner.relations.losses import cross_entropy
 from spacy_clinical_ner.relations.mentions import get_spans
 from spacy_clinical_ner.relations.pair_decoding import ScoredPairs, decode
@@ -162,7 +160,7 @@ class JointExtractor(RelationPipe):
                 f"[{self.name}] no relation labels: not one training example has a relation between its mentions; "
                 "with relation_weight = 0 only entities are learned"
             )
-        set_sizes(self.model, len(self.labels), 1 + len(self.relation_labels))
+        self.model.attrs.update(labels=len(self.labels), outputs=1 + len(self.relation_labels))
         self.model.initialize(X=JointInput([example.predicted for example in examples], lambda emissions: []))
         ceiling = self.learn_candidates(data, declared)
         if self.relation_weight:
@@ -226,7 +224,7 @@ class JointExtractor(RelationPipe):
                 set_relations(doc, relations)
 
     def teaches(self, example: Example) -> bool:
-        return self._teaches_entities(example) or bool(self.relation_weight and is_annotated(example.reference))
+        return self._teaches_entities(example) or bool(self.relation_weight and has_relations(example.reference))
 
     def _teaches_entities(self, example: Example) -> bool:
         annotated = example.reference.has_annotation("ENT_IOB")

@@ -14,7 +14,9 @@ class CharCNN(nn.Module):
     dropout: on the character vectors.
     """
 
-    def __init__(self, rows: int, char_width: int, filters: int, kernel: int, dropout: float) -> None:
+    def __init__(
+        self, rows: int, char_width: int = 30, filters: int = 50, kernel: int = 3, dropout: float = 0.25
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(rows, char_width, padding_idx=0)
         bound = (3 / char_width) ** 0.5

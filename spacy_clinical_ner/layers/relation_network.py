@@ -52,7 +52,7 @@ class RelationNetwork(nn.Module):
     mention_width: of each direction of a BiLSTM over the mentions of a note; 0 for none.
     competition: score a second time, knowing how the first scores of a pair compare to those of the pairs that share
         its head or its tail: a descriptor most often has one head word only.
-    context: tokens to the left and right of a pair that are looked at.
+    context_tokens: tokens to the left and right of a pair that are looked at, beside those between.
     dropout: on token vectors, mentions and pairs. max_pairs: scored at once when not training; changes no result.
     """
 
@@ -71,12 +71,12 @@ class RelationNetwork(nn.Module):
         markers: bool = True,
         mention_width: int = 64,
         competition: bool = True,
-        context: int = 4,
+        context_tokens: int = 4,
         dropout: float = 0.3,
         max_pairs: int = 50000,
     ) -> None:
         super().__init__()
-        self.context = context
+        self.context = context_tokens
         self.max_pairs = max_pairs
         self.types = types
         self.marker = nn.Embedding(3 * (types + 1), input_width) if markers else None

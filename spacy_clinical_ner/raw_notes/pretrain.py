@@ -134,7 +134,7 @@ def pretrain(
         total=total,
         device=device,
         checkpoints=checkpoints,
-        identity={**settings.to_dict(), "notes": data.digest(), "vocabulary": _digest(tokenizer)},
+        identity={**asdict(settings), "notes": data.digest(), "vocabulary": _digest(tokenizer)},
         started=started,
         report=report,
         progress=progress,
@@ -226,7 +226,7 @@ def _write(
         srsly.write_jsonl(temporary / "loss.jsonl", done.rows())
         # Where the notes or the encoder lay is nobody's business but the writer's: names only.
         start = Path(settings.start).name if settings.start else None
-        card = write_card(summary.to_dict(), {**settings.to_dict(), "start": start}, lang, start)
+        card = write_card(summary.to_dict(), {**asdict(settings), "start": start}, lang, start)
         if plots:
             plot_loss(done, temporary / "loss.png")
         else:

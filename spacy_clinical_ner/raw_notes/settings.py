@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Dict, Optional
+from dataclasses import dataclass
+from typing import Optional
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,6 @@ class PretrainingSettings:
     checkpoint_minutes: float = 5.0
     full_precision: bool = False
 
-    def to_dict(self) -> Dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass
 class Schedule:
@@ -114,6 +111,3 @@ class Schedule:
     @classmethod
     def _warmup(cls, total: int) -> int:
         return max(1, min(math.ceil(cls.SHARE * total), 10_000))
-
-    def to_dict(self) -> Dict[str, Any]:
-        return asdict(self)

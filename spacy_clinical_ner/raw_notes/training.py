@@ -204,7 +204,7 @@ class Trainer:
                 "scaler": self._scaler.state_dict(),
                 "random": torch.get_rng_state(),
                 "random_gpu": torch.cuda.get_rng_state(self.device) if self._on_gpu else None,
-                "schedule": self.schedule.to_dict(),
+                "schedule": vars(self.schedule),
                 "progress": vars(self.progress),
             },
         )

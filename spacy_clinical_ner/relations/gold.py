@@ -6,10 +6,10 @@ from typing import Collection, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.tokens import Doc, Span
+from spacy.tokens import Span
 from spacy.training import Example
 
-from spacy_clinical_ner.extensions import get_relations, has_relations
+from spacy_clinical_ner.extensions import get_relations
 from spacy_clinical_ner.relations.mentions import MentionKey, Mentions, Pairs, get_spans, mention_key
 
 
@@ -23,11 +23,6 @@ class Gold(NamedTuple):
     spans: List[Span]
     relations: List[Tuple[MentionKey, MentionKey, str]]
     lost: int
-
-
-def is_annotated(doc: Doc) -> bool:
-    """Whether the Doc says anything about relations, be it that there are none."""
-    return has_relations(doc)
 
 
 def gold_on_predicted(example: Example, spans_key: Optional[str], symmetric: Collection[str] = ()) -> Gold:

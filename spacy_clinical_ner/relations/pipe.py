@@ -12,9 +12,10 @@ from thinc.types import Floats2d
 
 from spacy_clinical_ner.brat.configuration import RelationType
 from spacy_clinical_ner.bridge.trainable import TrainableComponent, check_probability
+from spacy_clinical_ner.extensions import has_relations
 from spacy_clinical_ner.relations.candidate_ceiling import CandidateCeiling, held_out_ceiling
 from spacy_clinical_ner.relations.candidates import CandidatePairs
-from spacy_clinical_ner.relations.gold import Gold, gold_on_predicted, is_annotated, targets
+from spacy_clinical_ner.relations.gold import Gold, gold_on_predicted, targets
 from spacy_clinical_ner.relations.losses import probabilities
 from spacy_clinical_ner.relations.mentions import Mentions, get_spans
 from spacy_clinical_ner.relations.pair_decoding import ScoredPairs, one_way
@@ -160,7 +161,7 @@ class RelationPipe(TrainableComponent):
         sets: List[Tuple[int, Doc, Sequence[Span]]] = []
         gold_of: List[Gold] = []
         for number, example in enumerate(examples):
-            if not is_annotated(example.reference):
+            if not has_relations(example.reference):
                 continue
             gold = gold_on_predicted(example, self.spans_key, self.symmetric)
             self.check_labels({label for _, _, label in gold.relations}, self.relation_labels, self.kind_of_label)

@@ -11,13 +11,14 @@ from thinc.api import Model, xp2torch
 from thinc.types import Floats2d
 from torch import nn
 
-from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, torch_shim, vector_width
+from spacy_clinical_ner.bridge.factories import takes_settings_of
+from spacy_clinical_ner.bridge.torch_shim import DocModel, LazyTorchShim, as_floats2d, torch_shim, vector_width
 from spacy_clinical_ner.bridge.trainable import listens
 from spacy_clinical_ner.layers.relation_network import RelationBatch, RelationEnsemble, RelationNetwork
 from spacy_clinical_ner.relations.features import FEATURES, pair_features
 from spacy_clinical_ner.relations.mentions import Ints
 from spacy_clinical_ner.relations.pair_groups import PairGroup
-from spacy_clinical_ner.windows.planning import window_batches
+from spacy_clinical_ner.windows.planning import WindowSettings, window_batches
 
 
 class RelationInput(NamedTuple):
@@ -32,55 +33,32 @@ class RelationInput(NamedTuple):
 
 
 @registry.architectures("spacy-clinical-ner.RelationClassifier.v1")
+@takes_settings_of(RelationNetwork, "input_width", "types", "outputs", "feature_rows")
 def build_relation_classifier(
-    tok2vec: Model[List[Doc], List[Floats2d]],
+    tok2vec: DocModel,
     encoder: Optional[Callable[[int], nn.Module]] = None,
-    hidden_width: int = 128,
-    type_width: int = 32,
-    feature_width: int = 16,
-    markers: bool = True,
-    mention_width: int = 64,
-    competition: bool = True,
-    context_tokens: int = 4,
     window: int = 128,
     context: int = 16,
     max_batch_tokens: int = 8192,
-    max_pairs: int = 50000,
-    dropout: float = 0.3,
     members: int = 1,
     share_tok2vec: bool = False,
+    **settings: Any,
 ) -> Model[RelationInput, Floats2d]:
     """Scores of relation labels for candidate pairs of mentions.
 
     tok2vec: any model from Docs to one vector a token (own Tok2Vec, a Tok2VecListener, a TransformerListener).
     encoder: builder of a contextual encoder (`spacy-clinical-ner.BiLSTM.v1`, ...) behind it, or none.
-    hidden_width: width of mentions and pairs. type_width, feature_width: of embedded entity types and pair features.
-    markers: tell the encoder where mentions begin and end, and of which type they are.
-    mention_width: width of each direction of a BiLSTM over the sequence of mentions, 0 for none.
-    competition: let pairs that share a head or a tail know of each other's scores.
-    context_tokens: tokens left and right of a pair that are pooled, beside those between.
     window, context: tokens in a window's core of the encoder, and tokens read on both sides of it.
-    max_batch_tokens, max_pairs: seen at once; they bound memory and change no result.
-    dropout: on token vectors, mentions and pairs.
+    max_batch_tokens: seen at once; bounds memory and changes no result.
     members: networks that are trained side by side from different weights, each over a tok2vec of its own; the
         component averages their probabilities. Time and size grow with them.
     share_tok2vec: all members read the same tok2vec, as they must if it listens to another component.
+    settings: those of `layers.relation_network.RelationNetwork`.
 
-    The component that owns the model sets the numbers of types and outputs by `set_sizes` before initialize. Output:
-    one array (pairs, members * outputs), the pairs in the order of the groups.
+    The component that owns the model sets attrs "types" (of entities) and "outputs" (scores of a pair) before
+    initialize. Output: one array (pairs, members * outputs), the pairs in the order of the groups.
     """
-    settings = {
-        "hidden_width": hidden_width,
-        "type_width": type_width,
-        "feature_width": feature_width,
-        "markers": markers,
-        "mention_width": mention_width,
-        "competition": competition,
-        "context": context_tokens,
-        "dropout": dropout,
-        "max_pairs": max_pairs,
-    }
-    if min(window, max_pairs, members) < 1 or context < 0 or context_tokens < 0:
+    if min(window, settings["max_pairs"], members) < 1 or min(context, settings["context_tokens"]) < 0:
         raise ValueError("window, max_pairs and members are at least 1, context and context_tokens at least 0")
     if members > 1 and not share_tok2vec and listens(tok2vec):
         raise ValueError(
@@ -118,12 +96,6 @@ def build_network(
     return RelationEnsemble(members, make)
 
 
-def set_sizes(model: Model, types: int, outputs: int) -> None:
-    """Tell the model, before initialize, how many entity types there are and how many scores a pair has."""
-    model.attrs["types"] = types
-    model.attrs["outputs"] = outputs
-
-
 def init(model: Model, X: Optional[RelationInput] = None, Y: Optional[Floats2d] = None) -> None:
     docs = X.docs if X is not None else None
     for layer in model.layers:
@@ -144,8 +116,9 @@ def forward(
     with torch.set_grad_enabled(is_train):
         inputs = [xp2torch(ops.flatten(Y), requires_grad=is_train, device=shim.device) for Y, _ in layers]
         if X.pairs:
-            settings = {name: model.attrs[name] for name in ("window", "context", "max_batch_tokens")}
-            windows = window_batches([X.docs[group.doc] for group in X.groups], shim.device, **settings)
+            docs = [X.docs[group.doc] for group in X.groups]
+            settings = WindowSettings(*(model.attrs[name] for name in ("window", "context", "max_batch_tokens")))
+            windows = window_batches(docs, shim.device, settings)
             scores = module(inputs, collate(X, lengths, shim.device), windows)
         else:
             scores = inputs[0].new_zeros((0, model.attrs["members"] * model.attrs["outputs"]))

@@ -15,12 +15,12 @@ from wasabi import msg
 
 from spacy_clinical_ner.bridge.factories import component_factory
 from spacy_clinical_ner.bridge.trainable import Lesson
-from spacy_clinical_ner.extensions import Relation, set_relations
-from spacy_clinical_ner.relations.gold import Gold, is_annotated
+from spacy_clinical_ner.extensions import Relation, has_relations, set_relations
+from spacy_clinical_ner.relations.gold import Gold
 from spacy_clinical_ner.relations.losses import cross_entropy
 from spacy_clinical_ner.relations.pair_decoding import ScoredPairs, decode
 from spacy_clinical_ner.relations.pipe import SCORE_WEIGHTS, RelationPipe
-from spacy_clinical_ner.relations.relation_architectures import RelationInput, set_sizes
+from spacy_clinical_ner.relations.relation_architectures import RelationInput
 from spacy_clinical_ner.windows.batches import group_by_length
 
 TRAIN_ON = ("gold", "predicted", "both")
@@ -112,7 +112,8 @@ class RelationClassifier(RelationPipe):
         for name in self.mention_types:
             self.vocab.strings.add(name)
         msg.info(self.learn_candidates(data, declared))
-        set_sizes(self.model, len(self.mention_types), len(self.labels) + (0 if self.multi_label else 1))
+        outputs = len(self.labels) + (0 if self.multi_label else 1)
+        self.model.attrs.update(types=len(self.mention_types), outputs=outputs)
         sample = [example.predicted for example in islice(get_examples(), 10)]
         self.model.initialize(X=RelationInput([doc for doc in sample if len(doc)] or sample, []))
 
@@ -138,7 +139,7 @@ class RelationClassifier(RelationPipe):
             set_relations(doc, relations)
 
     def teaches(self, example: Example) -> bool:
-        return is_annotated(example.reference)
+        return has_relations(example.reference)
 
     def lesson(self, examples: Sequence[Example]) -> Lesson:
         """Docs with their candidates, and of these (pairs, labels) what is true and (pairs,) which are learned from.

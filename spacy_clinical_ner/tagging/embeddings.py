@@ -1,7 +1,7 @@
 """Token embeddings: from characters, each distinct word of a batch looked at once, and several side by side."""
 
 from functools import partial
-from typing import Callable, List, Optional, Tuple, cast
+from typing import Any, List, Optional, Tuple, cast
 
 import numpy as np
 import torch
@@ -12,17 +12,16 @@ from spacy.util import registry
 from thinc.api import Model, xp2torch
 from thinc.types import Floats2d, Ints1d
 
-from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, torch_shim
-from spacy_clinical_ner.layers import char_cnn
+from spacy_clinical_ner.bridge.factories import takes_settings_of
+from spacy_clinical_ner.bridge.torch_shim import DocBackprop, DocModel, LazyTorchShim, as_floats2d, torch_shim
+from spacy_clinical_ner.layers.char_cnn import CharCNN
 from spacy_clinical_ner.tagging.word_cache import WordCache
 
 _CHARACTER_ROWS = 1024
 
 
 @registry.architectures("spacy-clinical-ner.DistinctWords.v1")
-def build_distinct_words(
-    embed: Model[List[Doc], List[Floats2d]], max_words: int = 50_000
-) -> Model[List[Doc], List[Floats2d]]:
+def build_distinct_words(embed: DocModel, max_words: int = 50_000) -> DocModel:
     """Run a context-free embedding on the distinct words of a batch and hand the rows out to all their tokens.
 
     embed: any embedding whose vector depends on the word alone (spacy.MultiHashEmbed.v2, static vectors, characters).
@@ -51,9 +50,7 @@ def init(model: Model, X=None, Y=None) -> None:
         model.set_dim("nO", embed.get_dim("nO"))
 
 
-def forward(
-    model: Model[List[Doc], List[Floats2d]], docs: List[Doc], is_train: bool
-) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+def forward(model: DocModel, docs: List[Doc], is_train: bool) -> Tuple[List[Floats2d], DocBackprop]:
     embed = model.layers[0]
     lengths = [len(doc) for doc in docs]
     if not sum(lengths):
@@ -91,7 +88,7 @@ def word_cache(model: Model) -> WordCache:
 
 
 @registry.architectures("spacy-clinical-ner.Concatenate.v1")
-def build_concatenate(*parts: Model[List[Doc], List[Floats2d]]) -> Model[List[Doc], List[Floats2d]]:
+def build_concatenate(*parts: DocModel) -> DocModel:
     """The vectors of several tok2vecs, one behind the other.
 
     parts: a transformer's listener and word vectors, for example. Thinc's own `concatenate.v1` does the same for Docs
@@ -111,9 +108,7 @@ def concatenate_init(model: Model, X=None, Y=None) -> None:
         model.set_dim("nO", sum(cast(List[int], widths)))
 
 
-def concatenate_forward(
-    model: Model[List[Doc], List[Floats2d]], docs: List[Doc], is_train: bool
-) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+def concatenate_forward(model: DocModel, docs: List[Doc], is_train: bool) -> Tuple[List[Floats2d], DocBackprop]:
     outputs, callbacks = zip(*(part(docs, is_train) for part in model.layers))
     edges = np.cumsum([max((array.shape[1] for array in arrays), default=0) for arrays in outputs]).tolist()
     stacked = [
@@ -130,40 +125,26 @@ def concatenate_forward(
 
 
 @registry.architectures("spacy-clinical-ner.CharCNN.v1")
-def build_char_cnn(
-    embed: Optional[Model[List[Doc], List[Floats2d]]] = None,
-    char_width: int = 30,
-    filters: int = 50,
-    kernel: int = 3,
-    max_chars: int = 30,
-    dropout: float = 0.25,
-) -> Model[List[Doc], List[Floats2d]]:
+@takes_settings_of(CharCNN, "rows")
+def build_char_cnn(embed: Optional[DocModel] = None, max_chars: int = 30, **settings: Any) -> DocModel:
     """Vectors from the characters of a word, behind those of another embedding, if there is one.
 
-    embed: the other embedding (static vectors, hashed features). char_width: width of a character's vector.
-    filters: convolution filters, the width that is added. kernel: characters that a filter sees.
+    embed: the other embedding (static vectors, hashed features).
     max_chars: longer words are known by their first and last characters, half of the number each.
+    settings: those of `layers.char_cnn.CharCNN`; `filters` is the width that is added.
 
     Wrap it into `spacy-clinical-ner.DistinctWords.v1`, or every token is convolved anew. Characters have their own row
     in the table by their code point, without a vocabulary, so that no character is ever unknown; far ones may share.
     """
     if max_chars < 2:
         raise ValueError(f"max_chars must be at least 2, not {max_chars}")
-    build = partial(
-        char_cnn.CharCNN,
-        rows=_CHARACTER_ROWS,
-        char_width=char_width,
-        filters=filters,
-        kernel=kernel,
-        dropout=dropout,
-    )
-    characters: Model[List[Doc], List[Floats2d]] = Model(
+    characters: DocModel = Model(
         "char_cnn",
         char_forward,
         init=char_init,
-        dims={"nO": filters},
+        dims={"nO": settings["filters"]},
         attrs={"max_chars": max_chars},
-        shims=[LazyTorchShim(build)],
+        shims=[LazyTorchShim(partial(CharCNN, rows=_CHARACTER_ROWS, **settings))],
     )
     return characters if embed is None else build_concatenate(embed, characters)
 
@@ -172,9 +153,7 @@ def char_init(model: Model, X=None, Y=None) -> None:
     torch_shim(model).build()
 
 
-def char_forward(
-    model: Model[List[Doc], List[Floats2d]], docs: List[Doc], is_train: bool
-) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+def char_forward(model: DocModel, docs: List[Doc], is_train: bool) -> Tuple[List[Floats2d], DocBackprop]:
     lengths = [len(doc) for doc in docs]
     shim = torch_shim(model)
     module = shim.module

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
-from thinc.api import Model
-from thinc.types import Floats2d
 
 from spacy_clinical_ner import extensions
 from spacy_clinical_ner.bridge.factories import component_factory
+from spacy_clinical_ner.bridge.torch_shim import DocModel
 from spacy_clinical_ner.tagging.decoding import TokenMention
 from spacy_clinical_ner.tagging.tagger_architectures import label_attention
 from spacy_clinical_ner.tagging.tagger_component import SCORE_WEIGHTS, SHARED_CONFIG, CrfEntityRecognizer
@@ -38,7 +37,7 @@ class LabelAttentionRecognizer(CrfEntityRecognizer):
     def __init__(
         self,
         vocab: Vocab,
-        model: Model[List[Doc], List[Floats2d]],
+        model: DocModel,
         name: str = "label_attention_ner",
         *,
         store_attention: bool = False,

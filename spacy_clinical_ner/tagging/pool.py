@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from spacy.tokens import Doc
@@ -18,18 +18,17 @@ from spacy.util import registry
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from spacy_clinical_ner.bridge.torch_shim import DocBackprop, DocModel
 from spacy_clinical_ner.bridge.trainable import listens
 from spacy_clinical_ner.layers.crf import LinearChainCRF
 from spacy_clinical_ner.layers.crf.decoders import CrfDecoder, Decoder
-from spacy_clinical_ner.tagging.tagger_architectures import network, set_labels
+from spacy_clinical_ner.tagging.tagger_architectures import network
 
 POOL = "crf_pool"
 
 
 @registry.architectures("spacy-clinical-ner.CrfPool.v1")
-def build_crf_pool(
-    *members: Model[List[Doc], List[Floats2d]], weights: Optional[List[float]] = None
-) -> Model[List[Doc], List[Floats2d]]:
+def build_crf_pool(*members: DocModel, weights: Optional[List[float]] = None) -> DocModel:
     """Taggers that score together, as the model of a `crf_ner`.
 
     members: models of `spacy-clinical-ner.CrfTagger.v1` or `LabelAttentionTagger.v1`, of the same scheme and decoder.
@@ -63,13 +62,11 @@ def build_crf_pool(
 
 def init(model: Model, X: Optional[List[Doc]] = None, Y: Optional[List[Floats2d]] = None) -> None:
     for member in model.layers:
-        set_labels(member, model.attrs["labels"], model.attrs["chains"])
+        member.attrs.update(labels=model.attrs["labels"], chains=model.attrs["chains"])
         member.initialize(X=X)
 
 
-def forward(
-    model: Model[List[Doc], List[Floats2d]], docs: List[Doc], is_train: bool
-) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+def forward(model: DocModel, docs: List[Doc], is_train: bool) -> Tuple[List[Floats2d], DocBackprop]:
     weights = model.attrs["weights"]
     outputs, callbacks = zip(*(member(docs, is_train) for member in model.layers))
     emissions = [sum(weight * array for weight, array in zip(weights, arrays)) for arrays in zip(*outputs)]

@@ -8,11 +8,10 @@ from spacy.language import Language
 from spacy.pipeline.tok2vec import Tok2Vec
 from spacy.vectors import Vectors
 
-from spacy_clinical_ner.bridge.trainable import find_listeners
+from spacy_clinical_ner.bridge.trainable import find_architectures
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.tagging.distillation import find_tagger
 from spacy_clinical_ner.tagging.pool import decoder
-from spacy_clinical_ner.tagging.tagger_architectures import set_labels
 from spacy_clinical_ner.tagging.tagger_component import CrfEntityRecognizer
 
 
@@ -44,7 +43,7 @@ def pool_pipelines(
     base = pipelines[0]
     tagger = _replace(base, name, {"@architectures": "spacy-clinical-ner.CrfPool.v1", "*": members, "weights": weights})
     tagger.cfg["labels"] = list(taggers[0].labels)
-    set_labels(tagger.model, *(taggers[0].model.attrs[attr] for attr in ("labels", "chains")))
+    tagger.model.attrs.update({name: taggers[0].model.attrs[name] for name in ("labels", "chains")})
     for layer, old in zip(tagger.model.layers, taggers):
         layer.from_bytes(old.model.to_bytes())
     if vectors is not None:
@@ -81,7 +80,7 @@ def _take_along(nlp: Language, name: str) -> Set[str]:
     upstream = {other for other, pipe in nlp.pipeline if name in getattr(pipe, "listening_components", ())}
     for other in upstream:
         kind = "Tok2VecListener" if isinstance(nlp.get_pipe(other), Tok2Vec) else "TransformerListener"
-        nlp.replace_listeners(other, name, [".".join(("model", *path)) for path, _ in find_listeners(model, kind)])
+        nlp.replace_listeners(other, name, [".".join(("model", *path)) for path, _ in find_architectures(model, kind)])
     return upstream
 
 

@@ -12,62 +12,62 @@ from thinc.api import Model, xp2torch
 from thinc.types import Floats2d
 from torch import nn
 
-from spacy_clinical_ner.bridge.torch_shim import LazyTorchShim, as_floats2d, torch_shim, vector_width
+from spacy_clinical_ner.bridge.factories import takes_settings_of
+from spacy_clinical_ner.bridge.torch_shim import (
+    DocBackprop,
+    DocModel,
+    LazyTorchShim,
+    as_floats2d,
+    torch_shim,
+    vector_width,
+)
 from spacy_clinical_ner.layers.crf.decoders import check_decoder, make_decoder
 from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 from spacy_clinical_ner.layers.encoders import EncoderBuilder
 from spacy_clinical_ner.layers.label_attention import LabelAttentionNetwork
 from spacy_clinical_ner.layers.tagger_network import TaggerNetwork, WindowTagger
 from spacy_clinical_ner.windows.batches import WindowBatch
-from spacy_clinical_ner.windows.planning import window_batches
+from spacy_clinical_ner.windows.planning import WindowSettings, window_batches
 
 
 @registry.architectures("spacy-clinical-ner.CrfTagger.v1")
+@takes_settings_of(WindowSettings)
 def build_crf_tagger(
-    tok2vec: Model[List[Doc], List[Floats2d]],
+    tok2vec: DocModel,
     encoder: Optional[Callable[[int], nn.Module]] = None,
     scheme: str = "BIOES",
-    window: int = 128,
-    context: int = 16,
-    max_batch_tokens: int = 8192,
     dropout: float = 0.3,
     decoder: str = "crf",
-    pack: bool = True,
-) -> Model[List[Doc], List[Floats2d]]:
+    **windows: Any,
+) -> DocModel:
     """Emission scores for every token of every Doc, and the decoder that reads them.
 
     tok2vec: any model from Docs to one vector a token (own Tok2Vec, a Tok2VecListener, a TransformerListener).
     encoder: builder of a contextual encoder (`spacy-clinical-ner.BiLSTM.v1`, ...), or none.
     scheme: "BIO" or "BIOES".
-    window, context: tokens in a window's core, and tokens read on both sides of it.
-    pack: whether a window may hold several sentences. False, with a context of 0, reads sentence by sentence and cuts
-        those longer than `window`, as most papers do; decoding runs over the whole note all the same.
-    max_batch_tokens: tokens that the encoder sees at once; bounds memory, changes no result.
     dropout: on the encoder's input and output.
     decoder: "crf", or "softmax", where each token decides for itself (cross-entropy).
+    windows: settings of `windows.planning.WindowSettings`.
 
-    The component that owns the model sets dims "nO" (tags of one chain) and attr "chains" by `set_labels` before
-    initialize. Output: one array (len(doc), chains * tags) for each Doc.
+    The component that owns the model sets attrs "labels" (of one chain) and "chains" before initialize. Output: one
+    array (len(doc), chains * tags) for each Doc.
     """
     build = partial(build_network, scheme=scheme, encoder=encoder, dropout=dropout, decoder=decoder)
-    windows = {"window": window, "context": context, "max_batch_tokens": max_batch_tokens, "pack": pack}
     return _window_model("crf_tagger", tok2vec, build, scheme, decoder, windows)
 
 
 @registry.architectures("spacy-clinical-ner.LabelAttentionTagger.v1")
+@takes_settings_of(WindowSettings)
 def build_label_attention_tagger(
-    tok2vec: Model[List[Doc], List[Floats2d]],
+    tok2vec: DocModel,
     hidden_width: int = 200,
     layers: int = 2,
     heads: int = 5,
     decoder: str = "softmax",
     scheme: str = "BIOES",
-    window: int = 128,
-    context: int = 16,
-    max_batch_tokens: int = 8192,
     dropout: float = 0.3,
-    pack: bool = True,
-) -> Model[List[Doc], List[Floats2d]]:
+    **windows: Any,
+) -> DocModel:
     """Hierarchically-refined label attention (Cui and Zhang 2019) over the tags of a scheme.
 
     hidden_width: width of each direction of the GRUs.
@@ -83,22 +83,22 @@ def build_label_attention_tagger(
         )
     sizes: Dict[str, Any] = {"hidden_width": hidden_width, "layers": layers, "heads": heads, "dropout": dropout}
     build = partial(build_label_attention, scheme=scheme, decoder=decoder, **sizes)
-    windows = {"window": window, "context": context, "max_batch_tokens": max_batch_tokens, "pack": pack}
     return _window_model("label_attention_tagger", tok2vec, build, scheme, decoder, windows)
 
 
 def _window_model(
     name: str,
-    tok2vec: Model[List[Doc], List[Floats2d]],
+    tok2vec: DocModel,
     build: Callable[..., WindowTagger],
     scheme: str,
     decoder: str,
     windows: Dict[str, Any],
-) -> Model[List[Doc], List[Floats2d]]:
-    """windows: settings of `window_batches`."""
-    if windows["window"] < 1 or windows["context"] < 0:
+) -> DocModel:
+    """windows: settings as in `WindowSettings`."""
+    settings = WindowSettings(**windows)
+    if settings.window < 1 or settings.context < 0:
         raise ValueError(
-            f"window must be at least 1 and context at least 0, not {windows['window']} and {windows['context']}"
+            f"window must be at least 1 and context at least 0, not {settings.window} and {settings.context}"
         )
     check_decoder(decoder)
     return Model(
@@ -108,7 +108,7 @@ def _window_model(
         layers=[tok2vec],
         refs={"tok2vec": tok2vec},
         shims=[LazyTorchShim(build)],
-        attrs={"scheme": scheme, **windows, "labels": 0, "chains": 0},
+        attrs={"scheme": scheme, **settings._asdict(), "labels": 0, "chains": 0},
     )
 
 
@@ -132,12 +132,6 @@ def build_label_attention(
     return LabelAttentionNetwork(input_width, chains, make_decoder(decoder, TagScheme(scheme), labels), **sizes)
 
 
-def set_labels(model: Model, labels: int, chains: int) -> None:
-    """Tell the model, before initialize, how many labels a chain has and how many chains there are."""
-    model.attrs["labels"] = labels
-    model.attrs["chains"] = chains
-
-
 def network(model: Model) -> WindowTagger:
     """The torch module of a tagger's model. Raises ValueError before initialize, and for a pool, which has none."""
     if not model.shims:
@@ -154,9 +148,7 @@ def init(model: Model, X: Optional[List[Doc]] = None, Y: Optional[List[Floats2d]
     torch_shim(model).build(input_width=vector_width(tok2vec, X), **sizes)
 
 
-def forward(
-    model: Model[List[Doc], List[Floats2d]], docs: List[Doc], is_train: bool
-) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+def forward(model: DocModel, docs: List[Doc], is_train: bool) -> Tuple[List[Floats2d], DocBackprop]:
     vectors, backprop_vectors = model.layers[0](docs, is_train)
     ops = model.ops
     lengths = ops.asarray1i([len(doc) for doc in docs])
@@ -181,7 +173,7 @@ def forward(
     return emissions, backprop
 
 
-def label_attention(model: Model[List[Doc], List[Floats2d]], docs: List[Doc]) -> List[NDArray[np.float32]]:
+def label_attention(model: DocModel, docs: List[Doc]) -> List[NDArray[np.float32]]:
     """What each Doc's tokens attend to: (layers, heads, len(doc), chains * tags).
 
     Raises ValueError for a model that is no LabelAttentionTagger.
@@ -204,5 +196,4 @@ def label_attention(model: Model[List[Doc], List[Floats2d]], docs: List[Doc]) ->
 
 
 def _windows(model: Model, docs: List[Doc], device: torch.device) -> List[WindowBatch]:
-    settings = {name: model.attrs[name] for name in ("window", "context", "max_batch_tokens", "pack")}
-    return window_batches(docs, device, **settings)
+    return window_batches(docs, device, WindowSettings(*(model.attrs[name] for name in WindowSettings._fields)))

@@ -9,17 +9,15 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Model
 from thinc.types import Floats2d
 
 from spacy_clinical_ner.bridge.factories import component_factory
-from spacy_clinical_ner.bridge.torch_shim import as_floats2d, as_tensor
+from spacy_clinical_ner.bridge.torch_shim import DocModel, as_floats2d, as_tensor
 from spacy_clinical_ner.bridge.trainable import Lesson, TrainableComponent, check_probability, listens
 from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
 from spacy_clinical_ner.tagging.decoding import TokenMention, find_mentions, spans_with_confidence, tagging_loss
 from spacy_clinical_ner.tagging.gold import blocked_tokens, gold_tags, write_entities
 from spacy_clinical_ner.tagging.pool import decoder
-from spacy_clinical_ner.tagging.tagger_architectures import set_labels
 from spacy_clinical_ner.tagging.views import View, as_doc, to_tokens
 
 # What `crf_ner` and `label_attention_ner` have in common, behind the [model] of each.
@@ -75,7 +73,7 @@ class CrfEntityRecognizer(TrainableComponent):
     def __init__(
         self,
         vocab: Vocab,
-        model: Model[List[Doc], List[Floats2d]],
+        model: DocModel,
         name: str = "crf_ner",
         *,
         spans_key: Optional[str] = None,
@@ -125,8 +123,8 @@ class CrfEntityRecognizer(TrainableComponent):
         if labels is None:
             labels = sorted({span.label_ for example in get_examples() for span in self.gold_spans(example.reference)})
         self.set_labels(labels, "a mention in " + (f"doc.spans['{self.spans_key}']" if self.spans_key else "doc.ents"))
-        sizes = (len(self.labels), 1) if self.spans_key is None else (1, len(self.labels))
-        set_labels(self.model, *sizes)
+        labels_and_chains = (len(self.labels), 1) if self.spans_key is None else (1, len(self.labels))
+        self.model.attrs.update(zip(("labels", "chains"), labels_and_chains))
         sample = self.model_input(example.predicted for example in islice(get_examples(), 10))
         self.model.initialize(X=[doc for doc in sample if len(doc)] or sample)
 

@@ -16,74 +16,60 @@ from thinc.backends import get_array_ops
 from thinc.optimizers import FloatOrSeq, KeyT
 from thinc.types import FloatsXd
 
+from spacy_clinical_ner.bridge.factories import takes_settings_of
+
 _TINY = 1e-30
 
 
+def _shared(
+    L2: FloatOrSeq = 0.0, L2_is_weight_decay: bool = True, grad_clip: FloatOrSeq = 1.0, use_averages: bool = True
+) -> None:
+    """The settings that Thinc sees to, whatever the rule."""
+
+
 @registry.optimizers("spacy-clinical-ner.Adam.v1")
+@takes_settings_of(_shared)
 def Adam(
     learn_rate: FloatOrSeq = 0.001,
     beta1: FloatOrSeq = 0.9,
     beta2: FloatOrSeq = 0.999,
     eps: FloatOrSeq = 1e-8,
-    L2: FloatOrSeq = 0.0,
-    L2_is_weight_decay: bool = True,
-    grad_clip: FloatOrSeq = 1.0,
-    use_averages: bool = True,
+    **shared: Any,
 ) -> Optimizer:
     """Adam (Kingma and Ba 2015, algorithm 1): Thinc's own, under a name beside the others."""
-    shared = _shared(L2, L2_is_weight_decay, grad_clip, use_averages)
     return ThincAdam(learn_rate, beta1=beta1, beta2=beta2, eps=eps, **shared)
 
 
 @registry.optimizers("spacy-clinical-ner.RAdam.v1")
-def RAdam(
-    learn_rate: FloatOrSeq = 0.001,
-    beta1: FloatOrSeq = 0.9,
-    beta2: FloatOrSeq = 0.999,
-    eps: FloatOrSeq = 1e-8,
-    L2: FloatOrSeq = 0.0,
-    L2_is_weight_decay: bool = True,
-    grad_clip: FloatOrSeq = 1.0,
-    use_averages: bool = True,
-) -> Optimizer:
-    """Rectified Adam (Liu et al. 2020, algorithm 2): no warm-up needed.
+@takes_settings_of(Adam)
+def RAdam(**settings: Any) -> Optimizer:
+    """Rectified Adam (Liu et al. 2020, algorithm 2): no warm-up needed. Settings are those of `Adam`.
 
     Unlike Thinc's RAdam.v1 it corrects for the bias of the present step, not of the next one, and heeds `lr_scale`.
     """
-    shared = _shared(L2, L2_is_weight_decay, grad_clip, use_averages)
-    return TorchOptimizer(torch.optim.RAdam, learn_rate, beta1=beta1, beta2=beta2, eps=eps, **shared)
+    return TorchOptimizer(torch.optim.RAdam, **settings)
 
 
 @registry.optimizers("spacy-clinical-ner.AdaGrad.v1")
-def AdaGrad(
-    learn_rate: FloatOrSeq = 0.01,
-    eps: FloatOrSeq = 1e-10,
-    L2: FloatOrSeq = 0.0,
-    L2_is_weight_decay: bool = True,
-    grad_clip: FloatOrSeq = 1.0,
-    use_averages: bool = True,
-) -> Optimizer:
+@takes_settings_of(_shared)
+def AdaGrad(learn_rate: FloatOrSeq = 0.01, eps: FloatOrSeq = 1e-10, **shared: Any) -> Optimizer:
     """AdaGrad with a diagonal matrix (Duchi et al. 2011): steps shrink with the sum of all squared gradients."""
-    shared = _shared(L2, L2_is_weight_decay, grad_clip, use_averages)
     return TorchOptimizer(torch.optim.Adagrad, learn_rate, eps=eps, **shared)
 
 
 @registry.optimizers("spacy-clinical-ner.RMSprop.v1")
+@takes_settings_of(_shared)
 def RMSprop(
     learn_rate: FloatOrSeq = 0.001,
     alpha: FloatOrSeq = 0.99,
     momentum: FloatOrSeq = 0.0,
     eps: FloatOrSeq = 1e-8,
-    L2: FloatOrSeq = 0.0,
-    L2_is_weight_decay: bool = True,
-    grad_clip: FloatOrSeq = 1.0,
-    use_averages: bool = True,
+    **shared: Any,
 ) -> Optimizer:
     """RMSprop (Tieleman and Hinton 2012): gradients divided by the root of their moving mean square.
 
     alpha: how much of the mean square is kept at each step. momentum: how much of the last step is taken again.
     """
-    shared = _shared(L2, L2_is_weight_decay, grad_clip, use_averages)
     return TorchOptimizer(torch.optim.RMSprop, learn_rate, alpha=alpha, momentum=momentum, eps=eps, **shared)
 
 
@@ -98,16 +84,6 @@ def Lookahead(inner: Optimizer, k: int = 5, alpha: float = 0.5) -> Optimizer:
     for the averages, so that these are evaluated and saved, as the paper does.
     """
     return LookaheadOptimizer(inner, k, alpha)
-
-
-def _shared(L2: FloatOrSeq, L2_is_weight_decay: bool, grad_clip: FloatOrSeq, use_averages: bool) -> Dict[str, Any]:
-    """The settings that Thinc sees to, whatever the rule."""
-    return {
-        "L2": L2,
-        "L2_is_weight_decay": L2_is_weight_decay,
-        "grad_clip": grad_clip,
-        "use_averages": use_averages,
-    }
 
 
 class TorchOptimizer(Optimizer):
@@ -142,10 +118,8 @@ class TorchOptimizer(Optimizer):
         if "momentum" in self.schedules:  # torch keeps the last step only if it has momentum from the first step on
             group["momentum"] = max(group["momentum"], _TINY)
         (parameter,) = group["params"]
-        parameter.data, parameter.grad = (
-            torch.as_tensor(weights),
-            torch.as_tensor(grad),
-        )  # the same memory, on a GPU too
+        # The same memory, on a GPU too.
+        parameter.data, parameter.grad = torch.as_tensor(weights), torch.as_tensor(grad)
         optimizer.step()
         parameter.grad = None
         return weights, grad

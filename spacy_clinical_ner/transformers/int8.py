@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Tuple
 
 import torch
 from spacy.language import Language
 from thinc.api import Model
 from torch import nn
 
+from spacy_clinical_ner.bridge.trainable import find_architectures
 from spacy_clinical_ner.errors import ClinicalNerError
+
+_ENCODERS = ("spacy-clinical-ner.TransformerModel.v1", "spacy-clinical-ner.Tok2VecTransformer.v1")
 
 
 def to_int8(module: nn.Module) -> nn.Module:
@@ -69,16 +72,6 @@ def use_int8(nlp: Language, on: bool = True) -> int:
                 if isinstance(shim, EncoderShim):
                     shim.set_int8(on)
                     found += 1
-        for part in _encoder_configs(nlp.get_pipe_config(name)):
+        for _, part in find_architectures(nlp.get_pipe_config(name), *_ENCODERS):
             part["int8"] = on
     return found
-
-
-def _encoder_configs(config: Any) -> Iterator[Dict[str, Any]]:
-    if not isinstance(config, dict):
-        return
-    architecture = str(config.get("@architectures", ""))
-    if architecture in ("spacy-clinical-ner.TransformerModel.v1", "spacy-clinical-ner.Tok2VecTransformer.v1"):
-        yield config
-    for part in config.values():
-        yield from _encoder_configs(part)

@@ -77,17 +77,17 @@ def unpack_tokenizer(files: Mapping[str, bytes], config: Mapping[str, Any]) -> A
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def position_count(model: Any) -> Optional[int]:
-    """Word pieces that a model has positions for, special ones included; None if their number does not matter to it.
-
-    RoBERTa and its kin count positions from behind the number of their padding: those before are never used.
-    """
-    count = getattr(model.config, "max_position_embeddings", None)
-    if not isinstance(count, int) or count < 1:
-        return None
+def unused_positions(model: Any) -> int:
+    """RoBERTa and its kin count positions from behind the number of their padding: how many before are never used."""
     table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    unused = getattr(table, "padding_idx", None)
-    return count if unused is None else count - unused - 1
+    padding = getattr(table, "padding_idx", None)
+    return 0 if padding is None else padding + 1
+
+
+def position_count(model: Any) -> Optional[int]:
+    """Word pieces that a model has positions for, special ones included; None if their number does not matter to it."""
+    count = getattr(model.config, "max_position_embeddings", None)
+    return count - unused_positions(model) if isinstance(count, int) and count > 0 else None
 
 
 def longest_input(tokenizer: Any, model: Any) -> Optional[int]:

@@ -30,7 +30,23 @@ UPDATES_TO_TRIM = 5  # after so many, freed memory goes back to the system; see 
 
 
 class EncoderSettings(NamedTuple):
-    """How an encoder is run and trained; see `architectures.TransformerModel`."""
+    """How an encoder is run and trained.
+
+    mixed_precision: bfloat16 on a GPU that has it, and in training on such a CPU; float32 elsewhere.
+    max_batch_pieces: word pieces, padding included, that the encoder reads at once; bounds memory, changes no result.
+        It is halved when memory runs out.
+    recompute: in training, compute activations anew in the backward pass (Chen et al. 2016), so that memory is bounded
+        by max_batch_pieces too, for about a third more time. Turned on when memory runs out.
+    rate: multiplies the learning rate of the encoder; components that listen to it have the optimizer's own.
+    layer_decay: multiplies it once more for each layer below the last one, and for the embeddings (Howard and Ruder
+        2018, discriminative fine-tuning).
+    freeze_embeddings, freeze_layers: leave the embeddings, and so many layers from the first on, as they are.
+    frozen_cache_gb: where both are frozen, their output for each window of the training notes is computed once,
+        without dropout, and kept in a temporary file of at most so many gigabytes (2^30 bytes; a word piece takes 4
+        bytes for each of `hidden_size`), gone when training ends. 0 computes it anew in each epoch, with dropout.
+    int8: predict with 8-bit integers on a CPU, see `transformers.int8`; may be turned on after training.
+    store_float16: write the weights of the pipeline in half precision, half as large; computing stays in float32.
+    """
 
     mixed_precision: bool = False
     max_batch_pieces: int = 4096
@@ -39,7 +55,7 @@ class EncoderSettings(NamedTuple):
     layer_decay: float = 1.0
     freeze_embeddings: bool = False
     freeze_layers: int = 0
-    frozen_cache_gb: float = 0.0
+    frozen_cache_gb: float = 8.0
     int8: bool = False
     store_float16: bool = False
 
@@ -162,7 +178,7 @@ class EncoderShim(FineTunedShim):
         if not (settings.freeze_embeddings and settings.freeze_layers and settings.frozen_cache_gb):
             return None
         kept = ArrayFile(int(settings.frozen_cache_gb * 2**30))
-        return FrozenLayers(_layers(self.module), settings.freeze_layers, kept)
+        return FrozenLayers(_layer_list(self.module)[1], settings.freeze_layers, kept)
 
     @property
     def room(self) -> Optional[int]:
@@ -205,11 +221,6 @@ class EncoderShim(FineTunedShim):
         module.load_state_dict(state)
         self.set(tokenizer, module)
         return self
-
-
-def _layers(module: Any) -> List[nn.Module]:
-    """The layers of an encoder, from the first on; none if they cannot be told apart."""
-    return _layer_list(module)[1]
 
 
 def _layer_list(module: Any) -> Tuple[str, List[nn.Module]]:

@@ -12,7 +12,8 @@ from spacy_transformers.layers import split_trf_batch, trfs2arrays
 from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
-from spacy_clinical_ner.bridge.trainable import find_listeners
+from spacy_clinical_ner.bridge.factories import takes_settings_of
+from spacy_clinical_ner.bridge.trainable import find_architectures
 from spacy_clinical_ner.transformers.checks import check_representations
 from spacy_clinical_ner.transformers.data import as_batch
 from spacy_clinical_ner.transformers.encoding import FramedWindow
@@ -23,21 +24,13 @@ from spacy_clinical_ner.transformers.special_pieces import SpecialPieces
 
 
 @registry.architectures("spacy-clinical-ner.TransformerModel.v1")
+@takes_settings_of(EncoderSettings)
 def TransformerModel(
     name: str,
     get_spans: WordPieceWindows,
     tokenizer_config: Dict[str, Any] = {},  # noqa: B006
     transformer_config: Dict[str, Any] = {},  # noqa: B006
-    mixed_precision: bool = False,
-    max_batch_pieces: int = 4096,
-    recompute: bool = False,
-    rate: float = 1.0,
-    layer_decay: float = 1.0,
-    freeze_embeddings: bool = False,
-    freeze_layers: int = 0,
-    frozen_cache_gb: float = 8.0,
-    int8: bool = False,
-    store_float16: bool = False,
+    **settings: Any,
 ) -> Model[List[Doc], FullTransformerBatch]:
     """A pretrained encoder over windows of word pieces, in place of spacy-transformers' TransformerModel.
 
@@ -47,80 +40,26 @@ def TransformerModel(
 
     name: a folder, or a name on the Hugging Face hub. get_spans: `spacy-clinical-ner.WordPieceWindows.v1`.
     tokenizer_config, transformer_config: settings for the tokenizer and the encoder's config.
-    mixed_precision: bfloat16 on a GPU that has it, and in training on such a CPU; float32 elsewhere.
-    max_batch_pieces: word pieces, padding included, that the encoder reads at once; bounds memory, changes no result.
-        It is halved when memory runs out.
-    recompute: in training, compute activations anew in the backward pass (Chen et al. 2016), so that memory is bounded
-        by max_batch_pieces too, for about a third more time. Turned on when memory runs out.
-    rate: multiplies the learning rate of the encoder; components that listen to it have the optimizer's own.
-    layer_decay: multiplies it once more for each layer below the last one, and for the embeddings (Howard and Ruder
-        2018, discriminative fine-tuning).
-    freeze_embeddings, freeze_layers: leave the embeddings, and so many layers from the first on, as they are.
-    frozen_cache_gb: where both are frozen, their output for each window of the training notes is computed once,
-        without dropout, and kept in a temporary file of at most so many gigabytes (2^30 bytes; a word piece takes 4
-        bytes for each of `hidden_size`), gone when training ends. 0 computes it anew in each epoch, with dropout.
-    int8: predict with 8-bit integers on a CPU, see `transformers.int8`; may be turned on after training.
-    store_float16: write the weights of the pipeline in half precision, half as large; computing stays in float32.
+    settings: those of `transformers.shim.EncoderSettings`.
     """
     if not isinstance(get_spans, WordPieceWindows):
         raise ValueError('the get_spans of this model must be @span_getters = "spacy-clinical-ner.WordPieceWindows.v1"')
-    settings = EncoderSettings(
-        mixed_precision,
-        max_batch_pieces,
-        recompute,
-        rate,
-        layer_decay,
-        freeze_embeddings,
-        freeze_layers,
-        frozen_cache_gb,
-        int8,
-        store_float16,
-    )
     # Copies: spacy-transformers' own functions write into such dictionaries.
-    shim = EncoderShim(dict(tokenizer_config), dict(transformer_config), settings)
+    shim = EncoderShim(dict(tokenizer_config), dict(transformer_config), EncoderSettings(**settings))
     return WindowTransformer(name, get_spans, Model("encoder", encode_directly, shims=[shim]))
 
 
 @registry.architectures("spacy-clinical-ner.Tok2VecTransformer.v1")
+@takes_settings_of(TransformerModel)
 def Tok2VecTransformer(
-    name: str,
-    get_spans: WordPieceWindows,
-    pooling: Model[Ragged, Floats2d],
-    grad_factor: float = 1.0,
-    tokenizer_config: Dict[str, Any] = {},  # noqa: B006
-    transformer_config: Dict[str, Any] = {},  # noqa: B006
-    mixed_precision: bool = False,
-    max_batch_pieces: int = 4096,
-    recompute: bool = False,
-    rate: float = 1.0,
-    layer_decay: float = 1.0,
-    freeze_embeddings: bool = False,
-    freeze_layers: int = 0,
-    frozen_cache_gb: float = 8.0,
-    int8: bool = False,
-    store_float16: bool = False,
+    name: str, get_spans: WordPieceWindows, pooling: Model[Ragged, Floats2d], grad_factor: float = 1.0, **settings: Any
 ) -> Model[List[Doc], List[Floats2d]]:
     """The same encoder as a component's own tok2vec, without a `transformer` component; made by `replace_listeners`.
 
     pooling: from the vectors of a token's word pieces to its own. grad_factor: multiplies the gradient on its way down.
+    settings: as in `TransformerModel`.
     """
-    model = TransformerModel(
-        name,
-        get_spans,
-        tokenizer_config,
-        transformer_config,
-        mixed_precision,
-        max_batch_pieces,
-        recompute,
-        rate,
-        layer_decay,
-        freeze_embeddings,
-        freeze_layers,
-        frozen_cache_gb,
-        int8,
-        store_float16,
-    )
-    return chain(replace_listener(model), trfs2arrays(pooling, grad_factor))
+    return chain(replace_listener(TransformerModel(name, get_spans, **settings)), trfs2arrays(pooling, grad_factor))
 
 
 class WindowTransformer(StockTransformerModel):
@@ -171,7 +110,7 @@ def replace_listener_cfg(transformer: Dict[str, Any], tok2vec: Dict[str, Any]) -
 
     tok2vec: of the component, wherever in it the listener is: spaCy does not tell which part it replaces.
     """
-    _, listener = next(find_listeners(tok2vec, "TransformerListener"), ((), tok2vec))
+    _, listener = next(find_architectures(tok2vec, "TransformerListener"), ((), tok2vec))
     own: Dict[str, Any] = {key: listener[key] for key in ("pooling", "grad_factor") if key in listener}
     return {**transformer, **own, "@architectures": "spacy-clinical-ner.Tok2VecTransformer.v1"}
 

@@ -25,7 +25,7 @@ from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.files import replacing
 from spacy_clinical_ner.outputs import ENCODER, check_output
-from spacy_clinical_ner.transformers.loading import load_encoder
+from spacy_clinical_ner.transformers.loading import load_encoder, unused_positions
 from spacy_clinical_ner.transformers.pieces import collapse
 
 # What is written before a piece that begins a word, or one that continues it.
@@ -91,7 +91,7 @@ def trim(
     used, notes = _used(tokenizer, texts)
     added = {token["content"] for token in spec["added_tokens"]}
     needed = {piece for piece in vocabulary.numbers if _is_needed(piece, scripts)}
-    first = set(tokenizer.convert_ids_to_tokens(range(_fixed(model))))
+    first = set(tokenizer.convert_ids_to_tokens(range(unused_positions(model))))  # positions count from the padding
     kept = _cut(spec, vocabulary, vocabulary.closed({*used, *needed, *first, *added, *_BYTES}))
     pieces_before, before = model.get_input_embeddings().weight.shape[0], _megabytes(model)
     _cut_weights(model, kept)
@@ -109,13 +109,6 @@ def _load(encoder: str) -> Tuple[Any, Any]:
     if any(str(name).endswith("ForMaskedLM") for name in model.config.architectures or []):
         return tokenizer, model
     return load_encoder(encoder)
-
-
-def _fixed(model: Any) -> int:
-    """How many pieces from the first on must stay: RoBERTa's kin count positions from the number of their padding."""
-    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    unused = getattr(table, "padding_idx", None)
-    return 0 if unused is None else unused + 1
 
 
 def _used(tokenizer: Any, texts: Iterable[str]) -> Tuple[Set[str], int]:

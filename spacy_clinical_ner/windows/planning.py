@@ -18,6 +18,21 @@ from spacy_clinical_ner.windows.batches import WindowBatch, group_by_length
 from spacy_clinical_ner.windows.sentences import sentence_ends
 
 
+class WindowSettings(NamedTuple):
+    """How notes are cut into windows for an encoder.
+
+    window, context: tokens in a window's core, and tokens read on both sides of it.
+    max_batch_tokens: tokens that the encoder sees at once; bounds memory, changes no result.
+    pack: whether a window may hold several sentences. False, with a context of 0, reads sentence by sentence and cuts
+        those longer than `window`, as most papers do; decoding runs over the whole note all the same.
+    """
+
+    window: int = 128
+    context: int = 16
+    max_batch_tokens: int = 8192
+    pack: bool = True
+
+
 class Window(NamedTuple):
     """Token offsets into a batch of notes laid end to end; context_start <= start < end <= context_end."""
 
@@ -70,12 +85,10 @@ def plan_windows(docs: Sequence[Doc], size: int, context: int, pack: bool = True
     return windows
 
 
-def window_batches(
-    docs: Sequence[Doc], device: torch.device, window: int, context: int, max_batch_tokens: int, pack: bool = True
-) -> List[WindowBatch]:
+def window_batches(docs: Sequence[Doc], device: torch.device, settings: WindowSettings) -> List[WindowBatch]:
     """The windows of notes (see `plan_windows`) in groups of about the same length, at most `max_batch_tokens` each."""
-    windows = plan_windows(docs, window, context, pack)
-    groups = group_by_length([len(each) for each in windows], max_batch_tokens)
+    windows = plan_windows(docs, settings.window, settings.context, settings.pack)
+    groups = group_by_length([len(each) for each in windows], settings.max_batch_tokens)
     return [_pad([windows[i] for i in group], device) for group in groups]
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from thinc.api import Optimizer
 
+from spacy_clinical_ner.joint.joint_architectures import network
 from tests.joint.pipelines import joint_pipeline
 from tests.relations.pipelines import make_docs, make_examples
 
@@ -43,3 +45,17 @@ def test_loss_and_gradient_are_the_weighted_sum(entity_weight, relation_weight):
         np.testing.assert_allclose(found, entity_weight * one + relation_weight * other, atol=2e-6, err_msg=name)
         shared += bool(one.any() and other.any())
     assert shared > 10
+
+
+def test_the_loss_of_entities_is_in_nats_a_token():
+    nlp = joint_pipeline(relation_weight=0.0)
+    examples = make_examples(make_docs(nlp, 3), mentions=False)
+    nlp.initialize(lambda: examples)
+    pipe = nlp.get_pipe("joint_extractor")
+    lesson = pipe.lesson(examples)
+    output = pipe.model.predict(lesson.reads)
+    loss, _ = pipe.loss(output, lesson.targets)
+    decoder, total = network(pipe.model).decoder, 0.0
+    for emissions, tags in zip(output.emissions, lesson.targets.tags):
+        total += float(decoder.loss(torch.tensor(emissions)[None], torch.tensor(tags), torch.ones(tags.shape).bool()))
+    assert loss == pytest.approx(total / sum(len(example.predicted) for example in examples), rel=1e-4)

@@ -39,6 +39,11 @@ def test_cores_end_with_sentences_where_they_can():
     assert [window.end for window in windows] == [4, 9, 17, 25, 30]
 
 
+def test_a_sentence_that_just_fits_is_in_the_core():
+    windows = plan_windows(piece_edges([1] * 20), np.array([4, 8, 20]), capacity=12, overlap=2)
+    assert windows[0].end == 8
+
+
 def test_every_pair_that_fits_has_a_window():
     rng = random.Random(1)
     added = 0

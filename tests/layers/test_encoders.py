@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from spacy_clinical_ner.layers.attention import MultiHeadAttention
-from spacy_clinical_ner.layers.encoders import IDCNN, BiGRU, BiLSTM, Stack
+from spacy_clinical_ner.layers.encoders import IDCNN, BiGRU, BiLSTM, LockedDropout, Stack
 
 WIDTH = 10
 
@@ -143,3 +143,14 @@ def test_idcnn_starts_as_the_identity(share):
     encoder = IDCNN(WIDTH, filters=8, share=share).eval()
     x, mask = torch.randn(2, 7, WIDTH), torch.ones(2, 7, dtype=torch.bool)
     torch.testing.assert_close(encoder(x, mask), torch.relu(encoder.project(x)))
+
+
+def test_locked_dropout_strikes_the_same_features_at_every_position():
+    torch.manual_seed(0)
+    dropout = LockedDropout(0.4)
+    x = torch.ones(300, 6, WIDTH)
+    y = dropout(x)
+    assert (y == y[:, :1]).all()
+    assert (y[0] != y[1]).any()
+    assert y.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert dropout.eval()(x) is x

@@ -53,6 +53,14 @@ def test_masks_differ_between_epochs() -> None:
     assert len(shown) == 5
 
 
+def test_masks_differ_between_the_steps_of_an_epoch() -> None:
+    word = next(piece for piece in TOKENIZER.get_vocab() if piece.isalpha() and len(piece) > 3)
+    data = MaskedNotes(TOKENIZER, [" ".join([word] * 200)], 16, 4, 0)
+    batches = [data.training_batch(step) for step in range(data.steps_per_epoch)]
+    one, other, *_ = (batch.selected for batch in batches if batch.mask is None)
+    assert one.shape == other.shape and not torch.equal(one, other)
+
+
 def test_padding_is_marked_and_only_where_there_is_some() -> None:
     data = notes()
     batches = [data.training_batch(step) for step in range(data.steps_per_epoch)]

@@ -48,5 +48,5 @@ def test_round_trip() -> None:
     schedule = Schedule.of(1.0, None)
     schedule.end_at(1000, 23)
     schedule.end_at(700, 300)
-    again = Schedule(**schedule.to_dict())
+    again = Schedule(**vars(schedule))
     assert [again.rate(step) for step in range(700)] == [schedule.rate(step) for step in range(700)]

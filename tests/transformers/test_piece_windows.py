@@ -65,6 +65,11 @@ def test_every_piece_keeps_its_most_central_occurrence(seed):
             assert centrality(home, piece) >= max(centrality(w, piece) for w in others)
 
 
+def test_a_token_that_just_fits_is_in_the_core():
+    windows = WordPieceWindows(8, 2).plan([note_of([2, 3, 2, 3, 3])], 6)
+    assert windows[0].core_end == 5  # of six pieces, one is context
+
+
 def test_a_note_without_pieces_has_one_window():
     assert [tuple(w) for w in WordPieceWindows(8, 2).plan([note_of([0, 0])], 6)] == [(0, 0, 0, 0, 0)]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spacy_clinical_ner.layers.crf import LinearChainCRF
-from spacy_clinical_ner.layers.crf.likelihood import log_likelihood
+from spacy_clinical_ner.layers.crf.likelihood import log_partition
 from spacy_clinical_ner.layers.crf.messages import compute_messages, edge_counts
 
 
@@ -28,8 +28,8 @@ def crf_divergence(
 
     Both are softened: all scores are divided by `temperature` (Hinton et al. 2015). The sum runs over the sequences; it
     is exact, by forward-backward passes, and differentiable with respect to the student's emissions and transitions.
-    emissions: (sequences, length, tags) of CRFs with batch_first and the same constraints, which must allow tag 0 from
-    beginning to end. mask: (sequences, length) bool, True for tokens, the first positions of each sequence.
+    emissions: (sequences, length, tags) of CRFs with batch_first and the same constraints. mask: (sequences, length)
+    bool, True for tokens, the first positions of each sequence.
     Raises ValueError for CRFs with different numbers of tags, and for a temperature that is not above 0.
     """
     if student.num_tags != teacher.num_tags:
@@ -41,16 +41,8 @@ def crf_divergence(
         at, pairs = messages.expectations(target, torch.ones_like(target.emissions[0, :, 0]))
         counts = (at, *edge_counts(at, target.lengths), pairs)
         negative_entropy = _expected(counts, target[:4]) - messages.log_partition.sum()
-    emissions = student_emissions.transpose(0, 1).masked_fill(~mask.t().unsqueeze(2), 0.0)
-    parameters = (student.start_transitions, student.end_transitions, student.transitions)
-    own = tuple(x.double() / temperature for x in (emissions, *parameters))
-    # The log-partition is what is left of the likelihood of any legal tagging: of tag 0 all along.
-    tags = torch.zeros(mask.shape, dtype=torch.long, device=mask.device)
-    scores = student.scores(student_emissions, mask, tags).to(torch.float64).tempered(temperature)
-    likelihood = log_likelihood(scores, tags.t()).sum()
-    lengths = mask.sum(1)
-    path = own[0][..., 0].sum() + len(lengths) * (own[1][0] + own[2][0]) + (lengths - 1).sum() * own[3][0, 0]
-    return negative_entropy - (_expected(counts, own) - path + likelihood)
+    scores = student.scores(student_emissions, mask).to(torch.float64).tempered(temperature)
+    return negative_entropy - _expected(counts, scores[:4]) + log_partition(scores).sum()
 
 
 def _expected(counts: Sequence[Tensor], scores: Sequence[Tensor]) -> Tensor:

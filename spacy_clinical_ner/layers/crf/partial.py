@@ -7,12 +7,13 @@ the first; only runs of open positions need messages, between the fixed tags at 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from spacy_clinical_ner.layers.crf.messages import LogMessages, Scores, compute_messages, edge_counts
+from spacy_clinical_ner.layers.crf.likelihood import log_partition
+from spacy_clinical_ner.layers.crf.messages import Scores
 
 
 class Lattice(NamedTuple):
@@ -60,33 +61,15 @@ class Lattice(NamedTuple):
         """(longest, runs) bool: the open positions of the runs."""
         return self.inside & ~self.fixed[self.position, self.sequence]
 
-    @property
-    def fixed_steps(self) -> Tensor:
-        """(length - 1, sequences) bool: whether the step from a position to the next is between fixed tags."""
-        return self.fixed[:-1] & self.fixed[1:]
-
     def fixed_score(self, scores: Scores) -> Tensor:
         """Log-weight (sequences,) float64 of all that is fixed: tags, steps between two of them, start and end."""
         emissions, start, end, transitions, _, lengths = scores.to(torch.float64)
         own = emissions.gather(2, self.tags.unsqueeze(2)).squeeze(2).where(self.fixed, 0.0)
-        steps = transitions[self.tags[:-1], self.tags[1:]].where(self.fixed_steps, 0.0)
+        steps = transitions[self.tags[:-1], self.tags[1:]].where(self.fixed[:-1] & self.fixed[1:], 0.0)
         last = (lengths - 1).unsqueeze(0)
         entry = start[self.tags[0]].where(self.fixed[0], 0.0)
         leave = end[self.tags.gather(0, last)].where(self.fixed.gather(0, last), 0.0).squeeze(0)
         return own.sum(0) + steps.sum(0) + entry + leave
-
-    def add_counts(self, at: Tensor, pairs: Tensor, runs: Scores, found: Optional[LogMessages], weight: Tensor) -> None:
-        """Add weight (sequences,) times the expected counts of this lattice to `at` and `pairs`, in place."""
-        weight = weight.to(at.dtype)
-        at.scatter_add_(2, self.tags.unsqueeze(2), (weight * self.fixed).unsqueeze(2))
-        place = self.tags[:-1] * len(pairs) + self.tags[1:]
-        pairs.view(-1).scatter_add_(0, place.reshape(-1), (weight * self.fixed_steps).reshape(-1))
-        if found is not None:
-            within, steps = found.expectations(runs, weight[self.sequence])
-            opened = self.opened
-            places = self.position[opened], self.sequence.expand_as(opened)[opened]
-            at.index_put_(places, within[opened].to(at.dtype), accumulate=True)
-            pairs += steps.to(pairs.dtype)
 
 
 def partial_log_likelihood(scores: Scores, allowed: Tensor) -> Tensor:
@@ -98,58 +81,10 @@ def partial_log_likelihood(scores: Scores, allowed: Tensor) -> Tensor:
     impossible = scores.mask & ~allowed.any(2)
     if impossible.any():
         raise ValueError(f"no tag is allowed at a position of sequence {int(impossible.any(0).nonzero()[0])}")
-    needed = torch.is_grad_enabled() and any(x.requires_grad for x in scores[:4])
-    value = PartialLogLikelihood.apply(needed, *scores, allowed)
+    lattice = Lattice.of(allowed, scores.mask, scores.lengths)
+    value = lattice.fixed_score(scores) - log_partition(scores)
+    if len(lattice.sequence):
+        value = value.index_add(0, lattice.sequence, log_partition(lattice.runs(scores, allowed), logarithms=True))
     if torch.isneginf(value).any():
         raise ValueError("what is known of the tags breaks the constraints: no such sequence is possible")
-    return value
-
-
-class PartialLogLikelihood(torch.autograd.Function):
-    """(needed, emissions, start, end, transitions, mask, lengths, allowed) -> log-likelihood (sequences,).
-
-    The gradient is expected counts of the lattice that is allowed minus those of the whole one. It is no function that
-    autograd could differentiate again.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        needed: bool,
-        emissions: Tensor,
-        start: Tensor,
-        end: Tensor,
-        transitions: Tensor,
-        mask: Tensor,
-        lengths: Tensor,
-        allowed: Tensor,
-    ) -> Tensor:
-        """needed: whether a gradient will be asked for; the rest as in `Scores` and `partial_log_likelihood`."""
-        scores = Scores(emissions, start, end, transitions, mask, lengths)
-        whole = compute_messages(scores, directions=2 if needed else 1)
-        lattice = Lattice.of(allowed, mask, lengths)
-        value = lattice.fixed_score(scores) - whole.log_partition
-        within: tuple = ()
-        if len(lattice.sequence):
-            within = LogMessages.compute(lattice.runs(scores, allowed))
-            value.index_add_(0, lattice.sequence, within.log_partition)
-        if needed:
-            ctx.kind = type(whole)
-            ctx.save_for_backward(*scores, allowed, *lattice, *whole, *within)
-        return value.to(emissions.dtype)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, weight: Tensor) -> tuple:
-        saved = iter(ctx.saved_tensors)
-
-        def take(kind: Any) -> Any:
-            return kind(*(next(saved) for _ in kind._fields))
-
-        scores, allowed, lattice, whole = take(Scores), next(saved), take(Lattice), take(ctx.kind)
-        within = take(LogMessages) if len(lattice.sequence) else None
-        with torch.autocast(weight.device.type, enabled=False):
-            at, pairs = whole.expectations(scores, -weight)
-            lattice.add_counts(at, pairs, lattice.runs(scores, allowed), within, weight)
-            counts = (at, *edge_counts(at, scores.lengths), pairs)
-            return (None, *(count.to(x.dtype) for count, x in zip(counts, scores)), None, None, None)
+    return value.to(scores.emissions.dtype)

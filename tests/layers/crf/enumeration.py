@@ -24,19 +24,20 @@ class Paths(NamedTuple):
 def enumerate_paths(crf: LinearChainCRF, emissions: Tensor, constraints: Optional[Constraints]) -> Paths:
     """emissions: (length, tags)."""
     length, tags = emissions.shape
-    kept, scores = [], []
-    for path in product(range(tags), repeat=length):
-        steps = list(zip(path, path[1:]))
-        if constraints is not None:
-            legal = constraints.start[path[0]] and constraints.end[path[-1]]
-            if not (legal and all(constraints.transition[i, j] for i, j in steps)):
-                continue
-        terms = [crf.start_transitions[path[0]], crf.end_transitions[path[-1]]]
-        terms += [crf.transitions[i, j] for i, j in steps]
-        terms += [emissions[t, tag] for t, tag in enumerate(path)]
-        kept.append(path)
-        scores.append(torch.stack(terms).double().sum())
-    return Paths(kept, torch.stack(scores) if scores else torch.empty(0))
+    paths = list(product(range(tags), repeat=length))
+    if constraints is not None:
+        start, end, transition = (each.tolist() for each in constraints[:3])
+        paths = [
+            path
+            for path in paths
+            if start[path[0]] and end[path[-1]] and all(transition[i][j] for i, j in zip(path, path[1:]))
+        ]
+    if not paths:
+        return Paths([], torch.empty(0))
+    each = torch.tensor(paths)  # (paths, length)
+    terms = [crf.start_transitions[each[:, :1]], crf.end_transitions[each[:, -1:]]]
+    terms += [crf.transitions[each[:, :-1], each[:, 1:]], emissions[torch.arange(length), each]]
+    return Paths(paths, torch.cat(terms, dim=1).double().sum(1))
 
 
 def random_constraints(tags: int, generator: torch.Generator) -> Constraints:

@@ -8,7 +8,7 @@ import torchcrf
 
 from spacy_clinical_ner.layers.crf import LinearChainCRF
 from spacy_clinical_ner.layers.crf import recursions as crf_recursions
-from spacy_clinical_ner.layers.crf.likelihood import LogLikelihood
+from spacy_clinical_ner.layers.crf.likelihood import log_likelihood
 from spacy_clinical_ner.layers.crf.messages import LogMessages, ScaledMessages, Scores, compute_messages
 from spacy_clinical_ner.layers.crf.paths import best_paths
 from spacy_clinical_ner.layers.crf.tag_scheme import TagScheme
@@ -197,7 +197,7 @@ def test_gradients_numerically():
             leaves[1:] = [x.detach() for x in leaves[1:]]
 
         def function(*x, gold=gold, scores=scores):
-            return LogLikelihood.apply(True, *x, scores.mask, scores.lengths, gold)
+            return log_likelihood(Scores(*x, scores.mask, scores.lengths), gold)
 
         assert torch.autograd.gradcheck(function, leaves)
 
