@@ -29,6 +29,22 @@ class InputError(ClinicalNerError, ValueError):
         return (type(self), (self.path, self.line, self.reason))
 
 
+class MalformedLineError(InputError):
+    """One bad line of an .ann. Its reason says what is wrong; `advice`, to be printed behind it, what can be done."""
+
+    def __init__(
+        self, path: Union[str, Path], line: Optional[int], reason: str, advice: str = "mend or delete this line"
+    ) -> None:
+        super().__init__(path, line, reason)
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; {self.advice}"
+
+    def __reduce__(self):
+        return (type(self), (self.path, self.line, self.reason, self.advice))
+
+
 class OutputError(InputError):
     """A place that cannot be written, or must not: nothing there was changed."""
 

@@ -16,7 +16,7 @@ from thinc.util import to_numpy
 from wasabi import msg
 
 from spacy_clinical_ner.errors import ClinicalNerError, one_line
-from spacy_clinical_ner.tokenization import blank_pipeline
+from spacy_clinical_ner.tokenization import HasTokenizer, TokenizerOnly, knows_words
 
 # Characters of a note, at most: spaCy counts them in 32 bits.
 MAX_LENGTH = 2**31 - 1
@@ -72,22 +72,20 @@ def _weights(model: Model) -> Iterator[Any]:
                 yield from (each.detach().cpu().numpy() for each in tensors if each.is_floating_point())
 
 
-def pipeline_or_blank(pipeline: Optional[str], lang: str) -> Language:
-    """The pipeline of that name, or one that only tokenises `lang`. Raises ClinicalNerError if there is none.
+def pipeline_or_blank(pipeline: Optional[str], lang: str) -> HasTokenizer:
+    """The pipeline of that name, or what only tokenises `lang`. Raises ClinicalNerError if there is none.
 
     Says so where words are not found as spaCy would, because its dictionary for a language without spaces is missing.
     """
     if pipeline is not None:
         return load_pipeline(pipeline)
     try:
-        nlp = blank_pipeline(lang)
+        blank = TokenizerOnly(lang)
     except Exception:  # any module of spacy.lang is taken for a language, and any path for a module
         raise ClinicalNerError(f"spaCy knows no language {lang!r} (--lang es, en, zh, ...)") from None
-    try:
-        spacy.blank(lang)
-    except Exception:
+    if not knows_words(lang):
         msg.warn(f"spaCy's tokenizer for {lang} is not installed: the clinical one knows no words of {lang}")
-    return nlp
+    return blank
 
 
 # Factories that look words up by hash alone and never need to spell them, or read their own files again, as the ruler.

@@ -9,14 +9,14 @@ be relied on.
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Dict, Iterable, List, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Protocol, Tuple
 
 import spacy
 import srsly
 from spacy.language import Language
 from spacy.tokens import Doc
-from spacy.util import registry
-from spacy.vocab import Vocab
+from spacy.util import get_lang_class, registry
+from spacy.vocab import Vocab, create_vocab
 
 _HAN = (
     "\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -31,12 +31,29 @@ _TOKEN = re.compile(
     rf"[ ]|[^\S ]+|(?![xX×]\d){_LETTER}{{1,4}}\d+(?![.,]?\d)(?:[a-d](?![a-zß-öø-ÿ]))?|{_WORD}|\d+(?:[.,]\d+)*|.",
     re.DOTALL,
 )
+_LINE_END = re.compile(r"\n(?=\S)")
+_LONG = 100_000  # characters
 _NAME = "spacy-clinical-ner.ClinicalTokenizer.v1"
 
 
 def token_offsets(text: str) -> List[Tuple[int, int]]:
     """Character offsets (start, end) of the tokens of `text`, plain single spaces included as tokens of their own."""
     return [match.span() for match in _TOKEN.finditer(text)]
+
+
+def _parts(text: str) -> Iterator[Iterable[str]]:
+    """The tokens of a text; of a long one part by part, and each word once in memory."""
+    if len(text) <= _LONG:
+        yield _TOKEN.findall(text)
+        return
+    known: Dict[str, str] = {}
+    start = 0
+    while start < len(text):
+        # What comes behind the white space of a line end is cut as it would be at the beginning of a text.
+        end = _LINE_END.search(text, start + _LONG)
+        stop = len(text) if end is None else end.end()
+        yield [known.setdefault(word, word) for word in _TOKEN.findall(text, start, stop)]
+        start = stop
 
 
 def _kind(token: str) -> str:
@@ -59,12 +76,13 @@ class ClinicalTokenizer:
     def __call__(self, text: str) -> Doc:
         words: List[str] = []
         spaces: List[bool] = []
-        for word in _TOKEN.findall(text):
-            if word == " " and words and not spaces[-1]:
-                spaces[-1] = True
-            else:
-                words.append(word)
-                spaces.append(False)
+        for part in _parts(text):
+            for word in part:
+                if word == " " and words and not spaces[-1]:
+                    spaces[-1] = True
+                else:
+                    words.append(word)
+                    spaces.append(False)
         return Doc(self.vocab, words=words, spaces=spaces)
 
     def pipe(self, texts: Iterable[str], batch_size: int = 1000) -> Iterable[Doc]:
@@ -117,6 +135,38 @@ def create_clinical_tokenizer() -> Callable[[Language], ClinicalTokenizer]:
         return ClinicalTokenizer(nlp.vocab)
 
     return make
+
+
+class HasTokenizer(Protocol):
+    """What reading a corpus needs of a pipeline."""
+
+    @property
+    def tokenizer(self) -> Callable[[str], Doc]: ...
+
+
+class TokenizerOnly:
+    """The vocabulary and tokenizer of `blank_pipeline(lang)`, and nothing else.
+
+    To make a Language is to load each component that is installed, and transformers with them: 230 MB and some seconds.
+    Raises ImportError (spaCy E048) for a language that spaCy does not know.
+    """
+
+    def __init__(self, lang: str) -> None:
+        self.lang = lang
+        self.vocab = create_vocab(lang, get_lang_class(lang).Defaults)
+        self.tokenizer: Callable[[str], Doc] = ClinicalTokenizer(self.vocab)
+
+
+def knows_words(lang: str) -> bool:
+    """Whether spaCy's own tokenizer for a language can be made here: some want a dictionary that is not installed."""
+    config = get_lang_class(lang).default_config["nlp"]["tokenizer"]
+    if config == {"@tokenizers": "spacy.Tokenizer.v1"}:  # by rules, which want nothing installed
+        return True
+    try:
+        registry.resolve({"tokenizer": config})["tokenizer"](TokenizerOnly(lang))
+    except Exception:  # what the missing package raises, in whatever way spaCy passes it on
+        return False
+    return True
 
 
 def blank_pipeline(lang: str) -> Language:

@@ -5,13 +5,16 @@ Nothing is thrown away here: every mention gets an outcome, so that what a polic
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
-from spacy.language import Language
-from spacy.tokens import Doc
+import numpy as np
+from numpy.typing import NDArray
+from spacy.attrs import IDX, LENGTH, NORM, ORTH, SPACY
+from spacy.tokens import Doc, Span
+from spacy.vocab import Vocab
 
 from spacy_clinical_ner.brat.document import (
     DROPPED,
@@ -22,6 +25,9 @@ from spacy_clinical_ner.brat.document import (
     Fragment,
     RelationLine,
 )
+from spacy_clinical_ner.tokenization import HasTokenizer
+
+_Grid = Tuple[NDArray[np.int64], NDArray[np.int64]]
 
 OVERLAP = ("longest", "first", "shortest")
 MISALIGNED = ("split", "expand", "contract", "drop")
@@ -107,7 +113,7 @@ class Alignment:
         return {state: counter[state] for state in (KEPT, REPAIRED, DROPPED)}
 
 
-def align(nlp: Language, document: BratDocument, policy: Policy = Policy()) -> Alignment:
+def align(nlp: HasTokenizer, document: BratDocument, policy: Policy = Policy()) -> Alignment:
     """Tokenise a note and find the tokens of its mentions.
 
     Raises ValueError if the tokenizer of `nlp` changes the text.
@@ -117,13 +123,15 @@ def align(nlp: Language, document: BratDocument, policy: Policy = Policy()) -> A
     if doc.text != document.text:
         raise ValueError(f"the tokenizer changed the text of {document.name}: offsets would no longer fit")
     extents = [_extent(entity, document.text, policy) for entity in document.entities]
-    starts, ends = _boundaries(doc)
-    misaligned = [extent is not None and not _fits(extent, starts, ends) for extent, _ in extents]
+    grid = _boundaries(doc)
+    misaligned = [extent is not None and _tokens(extent, grid) is None for extent, _ in extents]
     if policy.misaligned == "split" and any(misaligned):
         crooked = [extent for (extent, _), bad in zip(extents, misaligned) if extent and bad]
-        doc = split_tokens(doc, {start for start, _ in crooked}, {end for _, end in crooked})
-        starts, ends = _boundaries(doc)
-    grid = (starts, ends, sorted(starts), sorted(ends))
+        tokens = _split(doc, {start for start, _ in crooked}, {end for _, end in crooked})
+        vocab = doc.vocab
+        del doc  # of a long note there is memory for one
+        doc = make_doc(vocab, tokens)
+        grid = _boundaries(doc)
     outcomes = [
         _outcome(entity, extent, reason, bad, grid, policy.misaligned)
         for entity, (extent, reason), bad in zip(document.entities, extents, misaligned)
@@ -137,34 +145,76 @@ def split_tokens(doc: Doc, starts: Set[int], ends: Set[int]) -> Doc:
 
     A single space between words is no token in spaCy; it becomes one where a mention starts or ends with it.
     """
-    text = doc.text  # made anew each time one asks for it
-    cuts = sorted(starts | ends)
-    words: List[str] = []
-    spaces: List[bool] = []
-    norms: Dict[int, str] = {}
-    for token in doc:
-        start, end = token.idx, token.idx + len(token)
-        inner = cuts[bisect_right(cuts, start) : bisect_left(cuts, end)]
-        if not inner:
-            norms[len(words)] = token.norm_
-        edges = [start, *inner, end]
-        words.extend(text[a:b] for a, b in zip(edges, edges[1:]))
-        spaces.extend(False for _ in inner)
-        lone_space = bool(token.whitespace_) and (end in starts or end + 1 in ends)
-        spaces.append(bool(token.whitespace_) and not lone_space)
+    return make_doc(doc.vocab, _split(doc, starts, ends))
+
+
+class Tokens(NamedTuple):
+    """What a Doc is made of; norms: of tokens that have another than their word."""
+
+    words: List[str]
+    spaces: List[bool]
+    norms: Dict[int, str]
+
+
+def make_doc(vocab: Vocab, tokens: Tokens) -> Doc:
+    """A Doc of these tokens and nothing else."""
+    doc = Doc(vocab, words=tokens.words, spaces=tokens.spaces)
+    for index, norm in tokens.norms.items():
+        doc[index].norm_ = norm
+    return doc
+
+
+def tokens_of(part: Union[Doc, Span]) -> Tokens:
+    """The tokens of a Doc or Span, each word once in memory, with the norms that tokenizer exceptions gave them."""
+    strings = part.vocab.strings
+    array = part.to_array([ORTH, NORM, SPACY])  # type: ignore[union-attr]  # spaCy's stubs forget that spans have it
+    rows = array.reshape(-1, 3)
+    orths, places = np.unique(rows[:, 0], return_inverse=True)
+    usual = np.array([part.vocab[orth].norm for orth in orths.tolist()], dtype="uint64")
+    words = np.array([strings[orth] for orth in orths.tolist()] or [""], dtype=object)
+    other = np.flatnonzero(rows[:, 1] != usual[places]).tolist()
+    norms = {index: strings[int(rows[index, 1])] for index in other}
+    return Tokens(words[places].tolist(), rows[:, 2].astype(bool).tolist(), norms)
+
+
+def _split(doc: Doc, starts: Set[int], ends: Set[int]) -> Tokens:
+    words, spaces, norms = tokens_of(doc)
+    firsts, lasts = _boundaries(doc)
+    text = doc.text
+    # Token -> the cuts inside of it; one with a space behind it, before or after a cut, may lose that to a mention.
+    inner: Dict[int, List[int]] = {}
+    for cut in sorted(starts | ends):
+        for token in np.searchsorted(firsts, (cut - 1, cut), side="right").tolist():
+            if token:
+                inner.setdefault(token - 1, [])
+        if token and firsts[token - 1] < cut < lasts[token - 1]:
+            inner[token - 1].append(cut)
+    new = Tokens([], [], {})
+    done = 0
+    shift: List[Tuple[int, int]] = []  # (token from which on, new tokens before it)
+    for token, cuts in inner.items():
+        start, end = int(firsts[token]), int(lasts[token])
+        lone_space = spaces[token] and (end in starts or end + 1 in ends)
+        if not cuts and not lone_space:
+            continue
+        new.words.extend(words[done:token])
+        new.spaces.extend(spaces[done:token])
+        edges = [start, *cuts, end]
+        new.words.extend(text[a:b] for a, b in zip(edges, edges[1:]))
+        new.spaces.extend([False] * len(cuts) + [spaces[token] and not lone_space])
         if lone_space:
-            words.append(" ")
-            spaces.append(False)
-    result = Doc(doc.vocab, words=words, spaces=spaces)
-    copy_norms(result, norms)
-    return result
-
-
-def copy_norms(doc: Doc, norms: Dict[int, str]) -> None:
-    """Give tokens the norm that a tokenizer exception gave them, which models see as a feature."""
-    for index, norm in norms.items():
-        if doc[index].norm_ != norm:
-            doc[index].norm_ = norm
+            new.words.append(" ")
+            new.spaces.append(False)
+        if cuts:
+            norms.pop(token, None)
+        done = token + 1
+        shift.append((done, len(new.words) - done))
+    new.words.extend(words[done:])
+    new.spaces.extend(spaces[done:])
+    for token, norm in norms.items():
+        index = bisect_right(shift, (token, len(new.words))) - 1
+        new.norms[token + (shift[index][1] if index >= 0 else 0)] = norm
+    return new
 
 
 def _extent(entity: Entity, text: str, policy: Policy) -> Tuple[Optional[Fragment], str]:
@@ -191,15 +241,18 @@ def _extent(entity: Entity, text: str, policy: Policy) -> Tuple[Optional[Fragmen
     return (start, end), "; ".join(reasons)
 
 
-def _boundaries(doc: Doc) -> Tuple[Dict[int, int], Dict[int, int]]:
-    """Token index by first character, and index after the token by the character after its last one."""
-    starts = {token.idx: token.i for token in doc}
-    ends = {token.idx + len(token): token.i + 1 for token in doc}
-    return starts, ends
+def _boundaries(doc: Doc) -> _Grid:
+    """The first character of each token, and the character after its last one: (tokens,) each, rising."""
+    rows = doc.to_array([IDX, LENGTH]).reshape(-1, 2).astype("int64")
+    return rows[:, 0], rows[:, 0] + rows[:, 1]
 
 
-def _fits(extent: Fragment, starts: Dict[int, int], ends: Dict[int, int]) -> bool:
-    return extent[0] in starts and extent[1] in ends
+def _tokens(extent: Fragment, grid: _Grid) -> Optional[Tuple[int, int]]:
+    """The tokens, first and one past the last, that begin and end where the extent does; None if there are none."""
+    starts, ends = grid
+    first, last = int(np.searchsorted(starts, extent[0])), int(np.searchsorted(ends, extent[1]))
+    fits = first < len(starts) and last < len(ends) and (starts[first], ends[last]) == extent
+    return (first, last + 1) if fits else None
 
 
 def _outcome(
@@ -207,26 +260,26 @@ def _outcome(
     extent: Optional[Fragment],
     reason: str,
     misaligned: bool,
-    grid: Tuple[Dict[int, int], Dict[int, int], Sequence[int], Sequence[int]],
+    grid: _Grid,
     policy: str,
 ) -> MentionOutcome:
     if extent is None:
         return MentionOutcome(entity, DROPPED, reason)
-    starts, ends, firsts, lasts = grid
-    if _fits(extent, starts, ends):
-        tokens = (starts[extent[0]], ends[extent[1]])
+    firsts, lasts = grid
+    tokens = _tokens(extent, grid)
+    if tokens is not None:
         return MentionOutcome(entity, REPAIRED if reason else KEPT, reason, extent, tokens, misaligned)
     if policy == "drop":
         return MentionOutcome(entity, DROPPED, "begins or ends inside a token", misaligned=True)
     if policy == "expand":
-        tokens = (bisect_right(lasts, extent[0]), bisect_left(firsts, extent[1]))
+        tokens = (int(np.searchsorted(lasts, extent[0], "right")), int(np.searchsorted(firsts, extent[1])))
         how, none = "expanded to whole tokens", "no token to expand to"
     else:
-        tokens = (bisect_left(firsts, extent[0]), bisect_right(lasts, extent[1]))
+        tokens = (int(np.searchsorted(firsts, extent[0])), int(np.searchsorted(lasts, extent[1], "right")))
         how, none = "contracted to whole tokens", "no whole token inside"
     if tokens[0] >= tokens[1]:
         return MentionOutcome(entity, DROPPED, none, misaligned=True)
-    shown = (firsts[tokens[0]], lasts[tokens[1] - 1])
+    shown = (int(firsts[tokens[0]]), int(lasts[tokens[1] - 1]))
     reasons = "; ".join(filter(None, (reason, how)))
     return MentionOutcome(entity, REPAIRED, reasons, shown, tokens, True)
 

@@ -14,7 +14,6 @@ from spacy.tokens import Doc, Span
 
 from spacy_clinical_ner.brat.align import Alignment, Policy, align
 from spacy_clinical_ner.brat.document import (
-    Annotation,
     BratDocument,
     Entity,
     Note,
@@ -22,6 +21,7 @@ from spacy_clinical_ner.brat.document import (
     column_texts,
 )
 from spacy_clinical_ner.brat.parts import joined, store, stored_parts, without_dangling
+from spacy_clinical_ner.brat.references import ID
 from spacy_clinical_ner.extensions import Relation, get_confidence, get_relations, set_relations
 
 MentionKey = Tuple[str, int, int]  # label, start and end character
@@ -128,7 +128,7 @@ def from_doc(
         for span in (*_spans(doc, spans_key), *ends)
         if span.start_char < span.end_char and _key(span) not in known and _key(span) not in gone
     }
-    ids = _FreshIds(source.annotations())
+    ids = _FreshIds(line.id for line in (*source.annotations(), *source.other_lines))
     new_entities, new_notes = [], []
     text = doc.text  # put together anew each time one asks for it
     for key in sorted(fresh, key=lambda key: (key[1], key[2], key[0])):
@@ -179,13 +179,13 @@ class _Row(NamedTuple):
 
 
 class _FreshIds:
-    """Ids that no line of the source had, not even one that has gone since."""
+    """Ids that no line of the source had, not even one that has gone since, or is malformed."""
 
-    def __init__(self, lines: Iterable[Annotation]) -> None:
+    def __init__(self, ids: Iterable[str]) -> None:
         self.last: Dict[str, int] = {}
-        for line in lines:
-            if line.id != "*":
-                self.last[line.id[0]] = max(self.last.get(line.id[0], 0), int(line.id[1:]))
+        for id in ids:
+            if id != "*" and ID.fullmatch(id):
+                self.last[id[0]] = max(self.last.get(id[0], 0), int(id[1:]))
 
     def next(self, kind: str) -> str:
         self.last[kind] = self.last.get(kind, 0) + 1

@@ -8,8 +8,8 @@ are compared.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Dict, Iterator, List, Optional, Tuple, Union
+from dataclasses import dataclass, field, replace
+from typing import Dict, Iterator, List, Optional, Tuple, TypeVar, Union
 
 Fragment = Tuple[int, int]
 
@@ -180,6 +180,25 @@ Annotation = Union[Entity, RelationLine, Event, Attribute, Equivalence, Normaliz
 
 
 @dataclass(frozen=True)
+class OtherLine:
+    """A line that is no annotation, blank or malformed and dropped: it is given back as it stands."""
+
+    text: str
+    line: int = field(default=0, compare=False)
+
+    @property
+    def id(self) -> str:
+        """What stands where annotations have their id."""
+        return self.text.partition("\t")[0]
+
+    def render(self) -> str:
+        return self.text
+
+
+Line = TypeVar("Line", bound=Union[Annotation, OtherLine])
+
+
+@dataclass(frozen=True)
 class LineState:
     """What became of one annotation line.
 
@@ -231,12 +250,13 @@ class BratDocument:
     equivalences: List[Equivalence] = field(default_factory=list)
     normalizations: List[Normalization] = field(default_factory=list)
     notes: List[Note] = field(default_factory=list)
+    other_lines: List[OtherLine] = field(default_factory=list)
     audit: Audit = field(default_factory=Audit, compare=False)
     ann_bom: bool = field(default=False, compare=False)
     final_newline: bool = field(default=True, compare=False)
 
     def annotations(self) -> List[Annotation]:
-        """All lines: those from a file in its order, then the new ones kind by kind."""
+        """All annotations: those from a file in its order, then the new ones kind by kind."""
         kinds = (
             self.entities,
             self.events,
@@ -246,19 +266,23 @@ class BratDocument:
             self.normalizations,
             self.notes,
         )
-        lines = [line for kind in kinds for line in kind]
-        return sorted(lines, key=lambda line: (line.line == 0, line.line))
+        return _in_file_order([line for kind in kinds for line in kind])
 
-    def standoff(self) -> str:
-        """The content of the .ann file."""
-        lines = "\n".join(line.render() for line in self.annotations())
-        return ("\ufeff" if self.ann_bom else "") + lines + ("\n" if lines and self.final_newline else "")
+    def standoff(self, *, readable: bool = False) -> str:
+        """The content of the .ann file. readable: with a blank line in the place of each that is malformed."""
+        others = [replace(line, text="") for line in self.other_lines] if readable else self.other_lines
+        rows = [line.render() for line in _in_file_order([*self.annotations(), *others])]
+        return ("\ufeff" if self.ann_bom else "") + "\n".join(rows) + ("\n" if rows and self.final_newline else "")
 
     def mentions(self) -> Dict[str, Entity]:
         """Mention per T id, and trigger mention per E id: what the argument of a relation stands for."""
         found = {entity.id: entity for entity in self.entities}
         found.update({event.id: found[event.trigger] for event in self.events})
         return found
+
+
+def _in_file_order(lines: List[Line]) -> List[Line]:
+    return sorted(lines, key=lambda line: (line.line == 0, line.line))
 
 
 def merge_fragments(fragments: Tuple[Fragment, ...], text: Optional[str] = None) -> Tuple[Fragment, ...]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple, Union
 
-from spacy_clinical_ner.brat.document import BratDocument
-from spacy_clinical_ner.brat.offsets import CHARACTERS, OffsetsError
+from spacy_clinical_ner.brat.document import DROPPED, BratDocument
+from spacy_clinical_ner.brat.offsets import CHARACTERS
 from spacy_clinical_ner.brat.parse import parse_standoff
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.files import check_name, read_text, replacing
+
+logger = logging.getLogger(__name__)
 
 NOTE = ".txt"
 # BioNLP shared tasks part one standoff in two: given mentions in .a1, what is to be found in .a2.
@@ -63,8 +66,7 @@ def read_standoff(name: str, text: str, parts: List[Path], **options: str) -> Br
             if line <= n_lines or part == parts[-1]:
                 break
             line -= n_lines
-        hint = "" if isinstance(error, OffsetsError) else "; `convert --lenient` drops and counts such lines"
-        raise type(error)(part, line, error.reason + hint) from None
+        raise type(error)(part, line, error.reason) from None
 
 
 def list_notes(folder: Union[str, Path]) -> List[Path]:
@@ -142,9 +144,20 @@ def read_folder(
     )
 
 
+def log_dropped(document: BratDocument, folder: Union[str, Path]) -> None:
+    """Name the lines of a document of this folder that were dropped, by file and line, each with the reason."""
+    if not document.audit.counts()[DROPPED]:
+        return
+    path = Path(folder) / f"{document.name}.ann"
+    for state in document.audit.states:
+        if state.state == DROPPED:
+            logger.warning("%s:%d: dropped: %s", path, state.line, state.reason)
+
+
 def write_document(document: BratDocument, path_to_txt: Union[str, Path]) -> None:
     """Write the note to `path_to_txt` and its annotations to the .ann beside it; nothing is translated.
 
+    Malformed lines that a lenient reader dropped go back to where they stood.
     Raises InputError for annotations that the format cannot hold (a label with a space, say), before anything is
     written, and ValueError if the path does not end in .txt.
     """
@@ -154,7 +167,7 @@ def write_document(document: BratDocument, path_to_txt: Union[str, Path]) -> Non
         raise ValueError(f"the path of a note ends in .txt: {path}")
     standoff = document.standoff()
     try:
-        parse_standoff(document.name, document.text, standoff, path=ann_path)
+        parse_standoff(document.name, document.text, document.standoff(readable=True), path=ann_path)
     except InputError as error:
         raise InputError(ann_path, error.line, f"cannot be written as BRAT: {error.reason}") from None
     for target, content in ((path, document.text), (ann_path, standoff)):

@@ -28,6 +28,16 @@ _SAID = {
     "no-bom": "no byte order mark",
 }
 OFFSETS = (AUTO, *_SAID)
+# Several at once, as of a tool that counts UTF-16 units and reads CRLF as one line end: tried where none fits alone.
+_COMBINED = (
+    "crlf-as-one+utf-16",
+    "crlf-as-one+bytes",
+    "crlf-as-one+no-bom",
+    "utf-16+no-bom",
+    "bytes+no-bom",
+    "crlf-as-one+utf-16+no-bom",
+    "crlf-as-one+bytes+no-bom",
+)
 TEXT_DIFFERS = "mention text differs from the document at its offsets"
 _PAIR = r"-?[0-9]{1,18} +-?[0-9]{1,18}"
 _MENTION = re.compile(rf"T[0-9]+\t\S+ +({_PAIR}(?: *; *{_PAIR})*) *\t(.*)", re.DOTALL)
@@ -44,8 +54,9 @@ class CountedMention(NamedTuple):
 class Counting:
     """A way of counting the characters of one text.
 
-    name: one of OFFSETS but "auto", or "shift". positions: (characters + 1,) the count before each character, never
-    falling; None where it is the character's own number. shift: characters to add to an offset.
+    name: one of OFFSETS but "auto", several of them joined by "+", or "shift". positions: (characters + 1,) the count
+    before each character, never falling; None where it is the character's own number. shift: characters to add to an
+    offset.
     """
 
     name: str
@@ -55,12 +66,14 @@ class Counting:
     @property
     def option(self) -> str:
         """What to pass as `offsets` to have this way read."""
-        return AUTO if self.name == "shift" else self.name
+        return self.name if self.name in OFFSETS else AUTO
 
     @property
     def said(self) -> str:
         """What the offsets do, as the end of a sentence that begins with "the offsets"."""
-        return f"are all off by {-self.shift}" if self.name == "shift" else f"count {_SAID[self.name]}"
+        if self.name == "shift":
+            return f"are all off by {-self.shift}"
+        return "count " + ", ".join(_SAID[way] for way in self.name.split("+"))
 
     @property
     def repair(self) -> str:
@@ -143,39 +156,40 @@ class Reading:
 
 
 def counting(name: str, text: str) -> Counting:
-    """The way of counting called `name` (one of OFFSETS but "auto") for this text."""
+    """The way of counting called `name` (one of OFFSETS but "auto", or several joined by "+") for this text."""
     if name == CHARACTERS:
         return Counting(CHARACTERS)
+    ways = set(name.split("+"))
+    if not ways < set(_SAID):
+        raise ValueError(f"offsets is one of {', '.join(OFFSETS)}, not {name!r}")
     signs = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
     widths = np.ones(len(signs), dtype="int64")
-    if name == "crlf-as-one":
-        widths[1:][(signs[:-1] == 0x0D) & (signs[1:] == 0x0A)] = 0
-    elif name == "utf-16":
+    if "utf-16" in ways:
         widths += signs > 0xFFFF
-    elif name == "bytes":
+    if "bytes" in ways:
         widths += (signs > 0x7F).astype("int64") + (signs > 0x7FF) + (signs > 0xFFFF)
-    elif name == "no-bom":
+    if "crlf-as-one" in ways:
+        widths[1:][(signs[:-1] == 0x0D) & (signs[1:] == 0x0A)] = 0
+    if "no-bom" in ways:
         widths[:1][signs[:1] == 0xFEFF] = 0
-    else:
-        raise ValueError(f"offsets is one of {', '.join(OFFSETS)}, not {name!r}")
     return Counting(name, np.concatenate(([0], np.cumsum(widths))))
 
 
 def fitting(text: str, mentions: Sequence[CountedMention], besides: str = "") -> List[Counting]:
     """The ways of counting by which the texts of all mentions stand at their offsets, in the order of OFFSETS.
 
-    A constant shift comes last: only where nothing else fits, from two mentions on, and if no other shift fits too.
+    Two or three ways at once come where none fits alone, a constant shift last: only where nothing else fits, from two
+    mentions on, and if no other shift fits too.
     besides: the name of a way that is not tried.
     """
     if not mentions:
         return []
-    found = []
-    for name in _SAID:
-        if name != besides:
-            way = counting(name, text)
-            if _all_agree(way, text, mentions):
-                found.append(way)
-    return found or _shifts(text, mentions)
+    for names in (_SAID, _COMBINED):
+        ways = (counting(name, text) for name in names if name != besides)
+        found = [way for way in ways if _all_agree(way, text, mentions)]
+        if found:
+            return found
+    return _shifts(text, mentions)
 
 
 def agrees(column: str, text: str, fragments: Tuple[Fragment, ...]) -> bool:

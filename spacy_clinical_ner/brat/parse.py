@@ -22,13 +22,14 @@ from spacy_clinical_ner.brat.document import (
     Malformed,
     Normalization,
     Note,
+    OtherLine,
     RelationLine,
     column_texts,
     merge_fragments,
 )
 from spacy_clinical_ner.brat.offsets import CHARACTERS, OFFSETS, TEXT_DIFFERS, Reading, agrees
 from spacy_clinical_ner.brat.references import ID, NAMES, dangling
-from spacy_clinical_ner.errors import InputError
+from spacy_clinical_ner.errors import MalformedLineError
 
 WHITE_SPACE = "mention text differed from the document in white space: kept as it stands"
 COLUMNS_SET_APART = "columns after the mention text set apart"
@@ -51,13 +52,13 @@ def parse_standoff(
     """Parse `ann`, the content of an .ann file, against the text of its note.
 
     path: the .ann file, for error messages.
-    on_error: "raise", or "drop" to drop a malformed line and all lines that need it.
+    on_error: "raise", or "drop" to drop a malformed line and all lines that need it; they are kept as `other_lines`.
     text_mismatch: "repair", or "error" to call a mention malformed whose text differs from the document in white space
         alone; one that differs in more is malformed in any case. "trust" compares no texts.
     offsets: how the offsets are counted, one of `offsets.OFFSETS`; "auto" reads each note by the way that makes all of
         its mention texts agree. Offsets of the document count characters, whatever those in the file do.
-    Raises InputError with the line number for a malformed line, unless `on_error` is "drop", and OffsetsError where a
-    mention text disagrees and another way of counting makes all of the note agree.
+    Raises MalformedLineError with the line number for a malformed line, unless `on_error` is "drop", and OffsetsError
+    where a mention text disagrees and another way of counting makes all of the note agree.
     """
     if on_error not in ("raise", "drop"):
         raise ValueError(f"on_error is 'raise' or 'drop', not {on_error!r}")
@@ -71,15 +72,18 @@ def parse_standoff(
     reading = Reading(text, rows, offsets, path, text_mismatch != "trust")
     states: Dict[int, LineState] = {}
     lines: List[Annotation] = []
+    others: List[OtherLine] = []
     ids = set()
 
     def drop(number: int, kind: str, label: str, error: Malformed) -> None:
         if on_error == "raise":
-            raise InputError(path, number, str(error)) from None
+            raise MalformedLineError(path, number, str(error)) from None
+        others.append(OtherLine(rows[number - 1], number))
         states[number] = LineState(number, kind, label, DROPPED, error.reason)
 
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(rows if rows[-1] else rows[:-1], start=1):
         if not row.strip(" \t\r"):
+            others.append(OtherLine(row, number))
             continue
         kind = row[0] if row[0] in NAMES else "?"
         try:
@@ -114,6 +118,7 @@ def parse_standoff(
         equivalences=by_kind[Equivalence],
         normalizations=by_kind[Normalization],
         notes=by_kind[Note],
+        other_lines=sorted(others, key=lambda line: line.line),
         audit=Audit([states[number] for number in sorted(states)]),
         ann_bom=bom,
         final_newline=not rows[-1],

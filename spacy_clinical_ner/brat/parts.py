@@ -11,7 +11,7 @@ from zlib import crc32
 
 from spacy.tokens import Doc
 
-from spacy_clinical_ner.brat.document import Annotation, BratDocument, Entity, RelationLine, merge_fragments
+from spacy_clinical_ner.brat.document import Annotation, BratDocument, Entity, OtherLine, RelationLine, merge_fragments
 from spacy_clinical_ner.brat.offsets import agrees
 from spacy_clinical_ner.brat.parse import parse_standoff
 from spacy_clinical_ner.brat.references import dangling
@@ -30,12 +30,13 @@ class Stored(NamedTuple):
 
 def store(doc: Doc, document: BratDocument, shown: Sequence[Shown], spans_key: str) -> None:
     """Put the annotations of a note into the Doc of its text."""
-    ann = document.standoff()
+    ann = document.standoff(readable=True)
     key: Any = ("._.", f"{BRAT}:{crc32(ann.encode('utf8', 'surrogatepass')):08x}", 0, len(document.text))
     doc.user_data[key] = {
         "name": document.name,
         "characters": len(document.text),
         "ann": ann,
+        "other_lines": [(line.line, line.text) for line in document.other_lines],
         "spans_key": spans_key,
         "shown": list(shown),
     }
@@ -53,7 +54,7 @@ def stored_parts(doc: Doc, source: Optional[BratDocument] = None) -> List[Stored
     text = doc.text if values else ""
     if [(0, len(text))] == [(offset, stored["characters"]) for offset, stored in values]:
         [(_, stored)] = values
-        document = source or parse_standoff(stored["name"], text, stored["ann"], path=stored["name"])
+        document = source or _parsed(text, stored)
         return [Stored(document, [tuple(row) for row in stored["shown"]], stored["spans_key"])]
     parts: List[Stored] = []
     taken: Set[str] = set()
@@ -110,6 +111,13 @@ def without_dangling(source: BratDocument, entities: List[Entity], relations: Li
     )
 
 
+def _parsed(text: str, stored: Dict[str, Any]) -> BratDocument:
+    document = parse_standoff(stored["name"], text, stored["ann"], path=stored["name"])
+    if "other_lines" not in stored:  # as Docs were saved before
+        return document
+    return replace(document, other_lines=[OtherLine(line, number) for number, line in stored["other_lines"]])
+
+
 def _part(text: str, offset: int, stored: Dict[str, Any], n_lines: int, taken: Set[str]) -> Stored:
     """The annotations of a note that begins at character `offset` of the text, as far as it holds them."""
     # Only the length of the note is known here: what was checked when it was read needs no second look.
@@ -122,6 +130,7 @@ def _part(text: str, offset: int, stored: Dict[str, Any], n_lines: int, taken: S
         if inside and agrees(entity.text + entity.trailing, text, fragments):
             entities.append(replace(entity, fragments=fragments, pieces=merge_fragments(fragments, text)))
     note = without_dangling(note, entities, note.relations)
+    note = replace(note, other_lines=[])  # where a malformed line belongs, and what it says, nobody knows
     names = _free_ids(note.annotations(), taken)
     shown = [(names.get(id, ""), start + offset, end + offset, flat) for id, start, end, flat in stored["shown"]]
     return Stored(replace(_renamed(note, names, n_lines), text=text), shown, stored["spans_key"])

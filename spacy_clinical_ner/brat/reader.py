@@ -11,15 +11,19 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from spacy.util import registry
 
-from spacy_clinical_ner.brat.align import Policy, align, copy_norms
+from spacy_clinical_ner.brat.align import Policy, align, make_doc, tokens_of
 from spacy_clinical_ner.brat.docs import fill_doc
-from spacy_clinical_ner.brat.files import read_folder
+from spacy_clinical_ner.brat.document import BratDocument
+from spacy_clinical_ner.brat.files import log_dropped, read_folder
 from spacy_clinical_ner.brat.offsets import OFFSETS
-from spacy_clinical_ner.errors import InputError
+from spacy_clinical_ner.errors import InputError, MalformedLineError
 from spacy_clinical_ner.extensions import Relation, get_relations, set_relations
 from spacy_clinical_ner.windows.sentences import sentence_starts
 
 logger = logging.getLogger(__name__)
+
+# For those who have no command that could read leniently: training takes .spacy files as well as folders.
+ADVICE = "`clinical-ner convert --lenient` makes a .spacy file without such lines, BratCorpus.v1 has `lenient = true`"
 
 
 @registry.readers("spacy-clinical-ner.BratCorpus.v1")
@@ -37,6 +41,7 @@ def create_brat_corpus(
     shuffle: bool = False,
     seed: int = 0,
     offsets: str = "characters",
+    lenient: bool = False,
 ) -> Callable[[Language], Iterable[Example]]:
     """A corpus for `[corpora.train]` and `[corpora.dev]`: a function from a pipeline to Examples.
 
@@ -55,6 +60,7 @@ def create_brat_corpus(
         always the same orders for the same seed.
     offsets: how the .ann files count: "characters" as brat does, "crlf-as-one", "utf-16", "bytes", "no-bom", or "auto",
         by which each note is read in the way that makes all of its mention texts agree.
+    lenient: drop malformed lines, and lines that need them, and name each in the log, instead of stopping at the first.
 
     Raises ValueError for an unknown policy or a negative number, and when it is read, InputError for bad data.
     """
@@ -64,7 +70,9 @@ def create_brat_corpus(
         raise ValueError(f"offsets is one of {', '.join(OFFSETS)}, not {offsets!r}")
     policy = Policy(overlap, misaligned, discontinuous, trim_whitespace)
     paths = [Path(each) for each in (path if isinstance(path, list) else [path])]
-    return BratCorpus(paths, spans_key, policy, gold_tokens, gold_mentions, max_length, limit, shuffle, seed, offsets)
+    return BratCorpus(
+        paths, spans_key, policy, gold_tokens, gold_mentions, max_length, limit, shuffle, seed, offsets, lenient
+    )
 
 
 class BratCorpus:
@@ -82,6 +90,7 @@ class BratCorpus:
         shuffle: bool,
         seed: int,
         offsets: str,
+        lenient: bool,
     ) -> None:
         self.paths = paths
         self.spans_key = spans_key
@@ -93,6 +102,7 @@ class BratCorpus:
         self.shuffle = shuffle
         self.seed = seed
         self.offsets = offsets
+        self.lenient = lenient
         self.epoch = 0
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
@@ -129,8 +139,17 @@ class BratCorpus:
             if path.suffix == ".spacy":
                 yield from read_docbin(path, nlp)
             else:
-                for document in read_folder(path, offsets=self.offsets):
+                for document in self._documents(path):
                     yield fill_doc(align(nlp, document, self.policy), document, spans_key=self.spans_key)
+
+    def _documents(self, folder: Path) -> Iterator[BratDocument]:
+        try:
+            for document in read_folder(folder, on_error="drop" if self.lenient else "raise", offsets=self.offsets):
+                if self.epoch == 1:  # once is enough
+                    log_dropped(document, folder)
+                yield document
+        except MalformedLineError as error:
+            raise MalformedLineError(error.path, error.line, error.reason, ADVICE) from None
 
 
 def read_docbin(path: Path, nlp: Language) -> Iterator[Doc]:
@@ -150,10 +169,7 @@ def open_docbin(path: Path) -> DocBin:
 
 def same_tokens(part: Union[Doc, Span]) -> Doc:
     """A Doc with the tokens of a Doc or Span and nothing else of it: no annotations, no user data."""
-    words = [token.text for token in part]
-    copy = Doc(part.vocab, words=words, spaces=[bool(token.whitespace_) for token in part])
-    copy_norms(copy, {index: token.norm_ for index, token in enumerate(part)})
-    return copy
+    return make_doc(part.vocab, tokens_of(part))
 
 
 def copy_mentions(source: Doc, target: Doc) -> None:

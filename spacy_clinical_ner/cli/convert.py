@@ -13,9 +13,10 @@ from spacy_clinical_ner.cli.numbers import MAX_COUNT
 from spacy_clinical_ner.errors import ClinicalNerError
 
 if TYPE_CHECKING:
-    from spacy.language import Language
+    from spacy.tokens import DocBin
 
-    from spacy_clinical_ner.brat import FolderAudit, Policy
+    from spacy_clinical_ner.brat import BratDocument, FolderAudit, Policy
+    from spacy_clinical_ner.tokenization import HasTokenizer
 
 
 class Overlap(str, Enum):
@@ -54,6 +55,10 @@ class Offsets(str, Enum):
     BYTES = "bytes"
     NO_BOM = "no-bom"
 
+
+# What Docs from BRAT have; spaCy saves as many attributes again for parsers and taggers.
+SAVED = ("ORTH", "NORM", "ENT_IOB", "ENT_TYPE", "ENT_KB_ID", "ENT_ID")
+LONG_NOTE = 5_000_000  # bytes
 
 OFFSETS_HELP = (
     "How the .ann files count: the characters of the file (as brat does), CRLF as one character, UTF-16 units, UTF-8 "
@@ -148,7 +153,7 @@ def convert(
 def convert_folder(
     folder: Path,
     out: Path,
-    nlp: Language,
+    nlp: HasTokenizer,
     *,
     policy: Optional[Policy] = None,
     on_error: str = "raise",
@@ -166,17 +171,23 @@ def convert_folder(
     from tqdm import tqdm
     from wasabi import msg
 
-    from spacy_clinical_ner.brat import FolderAudit, Policy, align, fill_doc, list_notes, read_folder
+    from spacy_clinical_ner.brat import FolderAudit, Policy, list_notes, read_folder
+    from spacy_clinical_ner.brat.files import log_dropped
     from spacy_clinical_ner.files import replacing
 
-    total = len(list_notes(folder))
+    notes = list_notes(folder)
+    total = len(notes)
     documents = read_folder(folder, on_error=on_error, text_mismatch=text_mismatch, offsets=offsets)
-    doc_bin = DocBin(store_user_data=True)
+    doc_bin = DocBin(attrs=SAVED, store_user_data=True)
     report = FolderAudit()
-    for document in tqdm(documents, total=total, unit="note", desc="convert", disable=not sys.stderr.isatty()):
-        alignment = align(nlp, document, policy or Policy())
-        report.add(document, alignment)
-        doc_bin.add(fill_doc(alignment, document, spans_key=spans_key))
+    with tqdm(total=total, unit="note", desc="convert", disable=not sys.stderr.isatty()) as bar:
+        for note in notes:
+            _announce(note)
+            document = next(documents)
+            log_dropped(document, folder)
+            _add(doc_bin, report, nlp, document, policy or Policy(), spans_key)
+            bar.update()
+    del document
     with replacing(out) as temporary:
         doc_bin.to_disk(temporary)
     if audit is not None:
@@ -185,3 +196,23 @@ def convert_folder(
     report.print(msg)
     msg.good(f"Saved {total} notes to {out}")
     return report
+
+
+def _announce(note: Path) -> None:
+    """A sign of life where one note takes so long that a bar over notes stands still."""
+    from tqdm import tqdm
+
+    size = note.stat().st_size
+    if size >= LONG_NOTE:
+        tqdm.write(f"{note}: {size / 1e6:,.0f} MB, about {size / LONG_NOTE * 5:,.0f} s", file=sys.stderr)
+
+
+def _add(
+    doc_bin: DocBin, report: FolderAudit, nlp: HasTokenizer, document: BratDocument, policy: Policy, spans_key: str
+) -> None:
+    """Tokens and mentions of a document into the file and the report; no Doc is left behind."""
+    from spacy_clinical_ner.brat import align, fill_doc
+
+    alignment = align(nlp, document, policy)
+    report.add(document, alignment)
+    doc_bin.add(fill_doc(alignment, document, spans_key=spans_key))

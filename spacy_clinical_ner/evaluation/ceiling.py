@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Dict, List, NamedTuple, Set, Tuple
 
-from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.util import filter_spans
 
 from spacy_clinical_ner.brat import Alignment, BratDocument, MentionOutcome, Policy, from_doc
 from spacy_clinical_ner.evaluation.pairs import DocumentPair, mentions_of
 from spacy_clinical_ner.evaluation.scoring import metrics, tally
+from spacy_clinical_ner.tokenization import HasTokenizer
 
 # What a tagger sees: `doc.ents` (one chain of tags), or `doc.spans` with one chain of tags per label.
 FLAT, PER_LABEL = "flat", "per_label"
@@ -41,7 +41,7 @@ class Ceiling:
     Raises ValueError for an unknown view.
     """
 
-    def __init__(self, nlp: Language, policy: Policy, view: str) -> None:
+    def __init__(self, nlp: HasTokenizer, policy: Policy, view: str) -> None:
         if view not in VIEWS:
             raise ValueError(f"view is one of {', '.join(VIEWS)}, not {view!r}")
         self.nlp = nlp

@@ -10,12 +10,11 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Set, Union
 
-from spacy.language import Language
-
 from spacy_clinical_ner import plotting
 from spacy_clinical_ner.brat import BratDocument
 from spacy_clinical_ner.files import replacing
 from spacy_clinical_ner.outputs import SIGNATURE
+from spacy_clinical_ner.tokenization import HasTokenizer
 
 _BAR, _INK, _GRID = "#3b6ea5", "#222222", "#dddddd"
 _MOST_WORDS, _MOST_LABELS = 150, 40
@@ -87,7 +86,7 @@ def plot_sentence_lengths(lengths: Mapping[str, int], path: Union[str, Path]) ->
     plotting.save_figure(figure, path)
 
 
-def mention_words(nlp: Language, documents: Iterable[BratDocument], min_documents: int = 2) -> Dict[str, int]:
+def mention_words(nlp: HasTokenizer, documents: Iterable[BratDocument], min_documents: int = 2) -> Dict[str, int]:
     """How often each word stands in a mention, case folded, without stop words of the language, numbers and signs.
 
     Words that fewer than `min_documents` notes have in their mentions are left out: what only one note says may point
@@ -103,7 +102,7 @@ def mention_words(nlp: Language, documents: Iterable[BratDocument], min_document
     return {word: count for word, count in counts.most_common() if len(documents_with[word]) >= min_documents}
 
 
-def _words(nlp: Language, text: str) -> List[str]:
+def _words(nlp: HasTokenizer, text: str) -> List[str]:
     if plotting.has_cjk(text):
         return ["".join(text.split())]
     tokens = nlp.tokenizer(text)

@@ -7,20 +7,20 @@ from itertools import chain
 from typing import Any, Dict, Iterable, List, Sequence, Set, Tuple
 
 import numpy as np
-from spacy.language import Language
 from spacy.tokens import Doc
 
 from spacy_clinical_ner.brat import Alignment, BratDocument, Policy, align
 from spacy_clinical_ner.evaluation.ceiling import VIEWS, Ceiling
 from spacy_clinical_ner.evaluation.matching import Mention
 from spacy_clinical_ner.evaluation.pairs import mentions_of
+from spacy_clinical_ner.tokenization import HasTokenizer
 from spacy_clinical_ner.windows.sentences import sentence_ends
 
 OVERLAP_KINDS = ("same_extent", "nested", "crossing")
 SCHEMA_VERSION = 1
 
 
-def corpus_report(nlp: Language, documents: Iterable[BratDocument], policy: Policy = Policy()) -> Dict[str, Any]:
+def corpus_report(nlp: HasTokenizer, documents: Iterable[BratDocument], policy: Policy = Policy()) -> Dict[str, Any]:
     """Statistics and ceilings of a corpus as JSON-ready values; `nlp` gives the tokens.
 
     ```
@@ -53,7 +53,7 @@ def corpus_report(nlp: Language, documents: Iterable[BratDocument], policy: Poli
 
 
 class _Corpus:
-    def __init__(self, nlp: Language, policy: Policy) -> None:
+    def __init__(self, nlp: HasTokenizer, policy: Policy) -> None:
         self.nlp = nlp
         self.policy = policy
         self.totals: Counter = Counter()

@@ -14,14 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Sequence, Union
 
-from spacy.language import Language
 from spacy.training.initialize import convert_vectors
 from tqdm import tqdm
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.files import check_name, read_text, replacing
 from spacy_clinical_ner.pipelines import pipeline_or_blank
-from spacy_clinical_ner.tokenization import blank_pipeline
+from spacy_clinical_ner.tokenization import HasTokenizer, blank_pipeline
 
 PathLike = Union[str, Path]
 
@@ -91,14 +90,14 @@ def read_note(path: Path) -> str:
     return read_text(check_name(path)).removeprefix("\ufeff")
 
 
-def spell_lines(nlp: Language, text: str, attr: str = "LOWER") -> Iterator[List[str]]:
+def spell_lines(nlp: HasTokenizer, text: str, attr: str = "LOWER") -> Iterator[List[str]]:
     """Words of each line of `text` as the tokenizer cuts them and `attr` spells them; white space and blank lines go.
 
     A line is what floret takes for a context: words of different paragraphs are not each other's neighbours.
     """
     spelling = SPELLINGS[attr]
     line: List[str] = []
-    for token in nlp.make_doc(text):
+    for token in nlp.tokenizer(text):
         if not token.is_space:
             line.append(getattr(token, spelling))
         elif "\n" in token.text and line:

@@ -155,7 +155,7 @@ def world(tmp_path_factory):
     _write(root / "latin" / "a.txt", "Niño".encode("latin1"))
     _write(root / "latin" / "a.ann", b"")
     _write(root / "named" / os.fsdecode(b"ni\xf1o.txt"), b"x")
-    _write(root / "config.cfg", b"[nlp]\nlang = \"es\"\n")
+    _write(root / "config.cfg", b'[nlp]\nlang = "es"\n')
     _write(root / "records.jsonl", b'{"originalText": "a", "entities": []}\n')
     for name in ("file.txt", "scan.png", "notes/a.txt"):
         _write(root / f"{name}.spacy", b"of somebody else")
