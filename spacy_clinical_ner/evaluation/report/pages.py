@@ -34,10 +34,12 @@ def render(collected: Collected, kind: str, title: str) -> str:
         "kinds": KINDS,
         "relation_kinds": RELATION_KINDS,
         "strata_titles": STRATA,
+        "relations": figures["systems"][0]["metrics"]["relations"] is not None,
     }
     if kind == "html":
         charts = _charts(figures)
         values["charts"] = dict(zip(charts, unique_ids(list(charts.values()))))
+        values["note_ids"] = {note.document.name: f"note-{number}" for number, note in enumerate(collected.notes)}
         values["notes"] = [annotated(note, number) for number, note in enumerate(collected.notes)]
     return _environment(kind).get_template(f"report.{kind}").render(values)
 
@@ -95,6 +97,7 @@ def _totals(errors: Dict[str, Any], kinds: Mapping[str, str]) -> List[Dict[str, 
         rows.append(
             {
                 "kind": kind,
+                "name": kind.replace("_", " "),
                 "title": title,
                 "fn": sum(side["fn"] for side in sides),
                 "fp": sum(side["fp"] for side in sides),
@@ -140,7 +143,8 @@ def _charts(figures: Mapping[str, Any]) -> Dict[str, str]:
         updates = training["updates"]
         steps = [row["step"] for row in updates]
         for key, title in (("losses", "loss since the last evaluation"), ("scores", "score, percent")):
-            names = sorted({name for row in updates for name in row[key] if name != "speed"})
+            names = {name for row in updates for name in row[key] if name != "speed"}
+            names = sorted(names, key=lambda name: (not name.endswith("_f"), name))
             lines = [Series(name, steps, [row[key].get(name) for row in updates], ".") for name in names[:4]]
             if lines:
                 charts[key] = line_chart(lines, "update", title)

@@ -11,12 +11,15 @@ import srsly
 from typer.testing import CliRunner
 
 from spacy_clinical_ner import cli
-from spacy_clinical_ner.brat import BratDocument, Entity, Note, RelationLine, write_document
+from spacy_clinical_ner.brat import BratDocument, Entity, Note, RelationLine, read_folder, write_document
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.evaluation import evaluate_folders
 from spacy_clinical_ner.evaluation.report import collect, render
+from spacy_clinical_ner.evaluation.report.annotated_text import annotated
 from spacy_clinical_ner.evaluation.report.comparison import holm
 from spacy_clinical_ner.evaluation.report.training import parse_console, read_training
+from spacy_clinical_ner.evaluation.statistics import corpus_report
+from spacy_clinical_ner.tokenization import blank_pipeline
 
 SENTINEL = "Zzyzxa"
 TEXT = f"{SENTINEL} fever\nand {SENTINEL} rash after {SENTINEL} aspirin <b>.\n"
@@ -138,10 +141,43 @@ def test_the_notes_stand_on_the_page_if_asked_for(folders):
     page = render(collect(folders / "gold", [folders / "two"], samples=20, show_text=True), "html", "A <title>")
     parser = parse(page)
     assert "patient data" in page and "A &lt;title&gt;" in page and "&lt;b&gt;" in page
-    body = re.sub(r"<su[bp]>.*?</su[bp]>|<style>.*?</style>|<script>.*?</script>", "", page, flags=re.DOTALL)
+    body = re.sub(r"<(su[bp]|u)>.*?</\1>|<style>.*?</style>|<script>.*?</script>", "", page, flags=re.DOTALL)
     texts = re.findall(r'<div class="text">(.*?)</div>', body, flags=re.DOTALL)
     assert [re.sub("<[^>]*>", "", text).replace("&lt;", "<").replace("&gt;", ">") for text in texts] == [TEXT] * 4
-    assert sum(re.fullmatch(r"n\d+e\d+", id_) is not None for id_ in parser.ids) == 4 * 3
+    places = re.findall(r'<li data-kind="[^"]*" data-label="[^"]*" data-place="([^"]*)"(?: data-tail="([^"]*)")?>', page)
+    assert len(places) == 4 * (3 + 1)  # three mentions and a relation of each note are wrong
+    assert {place for pair in places for place in pair if place} <= set(parser.ids)
+
+
+def test_what_is_right_and_what_is_wrong_is_told_apart_in_the_text(folders):
+    (note, *_) = collect(folders / "gold", [folders / "one"], samples=20, show_text=True).notes
+    view = annotated(note, 0)
+    pieces = {piece["text"]: piece for piece in view["pieces"]}
+    assert pieces["fever"]["starts"] == [("both", "Sign")] and not pieces["fever"]["wrong"]
+    assert pieces["aspirin"]["starts"] == [("gold", "Drug")] and pieces["aspirin"]["wrong"]
+    assert pieces["aspirin"]["gold"] == ["Drug"] and pieces["aspirin"]["predicted"] == []
+    (error,), (relation,) = view["errors"], view["relations"]
+    assert (error["kind"], error["place"]) == ("missed", pieces["aspirin"]["id"])
+    assert (relation["kind"], relation["side"], relation["head"]) == ("mention_missing", "gold", "rash")
+    assert (relation["head_place"], relation["tail_place"]) == (pieces["rash"]["id"], pieces["aspirin"]["id"])
+
+
+def test_candidates_are_asked_for_each_system(folders):
+    asked = []
+
+    def candidates(document):
+        asked.append(document.name)
+        return set()
+
+    (folders / "three").mkdir()
+    for number in range(4):
+        note = BratDocument(f"n{number}", TEXT, [FEVER, RASH, ASPIRIN])
+        write_document(note, folders / "three" / f"n{number}.txt")
+    predictions = [folders / "three", folders / "three"]
+    one, two = collect(folders / "gold", predictions, samples=10, candidates=[candidates]).figures["systems"]
+    assert asked == ["n0", "n1", "n2", "n3"]
+    assert one["relation_errors"] == {"caused_by": {"not_a_candidate": {"fn": 4, "fp": 0}}}
+    assert two["relation_errors"] == {"caused_by": {"missed": {"fn": 4, "fp": 0}}}
 
 
 def test_markdown_and_json_say_the_figures(folders):
@@ -185,6 +221,7 @@ def test_training(tmp_path):
     (tmp_path / "t/train.log").write_text(CONSOLE, encoding="utf8")
     found = read_training(tmp_path / "t")
     assert found["updates"] == rows and found["performance"] == {"ents_f": 0.5}
+    assert found["audits"] == found["ceilings"] == {} and found["versions"] == {"spacy": ""}
     (tmp_path / "t/log.jsonl").write_text('{"epoch": 0, "step": 7, "losses": {}, "scores": {}, "score": 0.5}\n')
     assert [row["step"] for row in read_training(tmp_path / "t")["updates"]] == [7]
     (tmp_path / "t/log.jsonl").write_text('{"step": 1}\nsecretword\n', encoding="utf8")
@@ -195,6 +232,40 @@ def test_training(tmp_path):
         read_training(tmp_path / "t")
     with pytest.raises(InputError, match="no trained pipeline"):
         read_training(tmp_path)
+
+
+def test_what_the_logger_wrote_and_what_lies_beside_the_pipeline(folders, tmp_path):
+    trained(tmp_path / "t")
+    header = {"started": "2026-01-01T00:00:00+00:00", "versions": {"spacy": "3.8", "torch": "2.1"}}
+    row = {"step": 5, "epoch": 0, "seconds": 3, "words": 9, "losses": {"crf_ner": 2.5}, "scores": {"ents_f": 50.0}}
+    lines = [header, {**row, "score": 0.5}, {**row, "step": 10, "seconds": 90, "score": 0.6}]
+    (tmp_path / "t/log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    cli._register()
+    arguments = ["convert", folders / "gold", tmp_path / "g.spacy", "--lang", "en", "--audit", tmp_path / "t/audit.json"]
+    assert CliRunner().invoke(cli.app, [str(each) for each in arguments]).exit_code == 0
+    (tmp_path / "t/dev.audit.json").write_text((tmp_path / "t/audit.json").read_text("utf8"), encoding="utf8")
+    documents = list(read_folder(folders / "gold"))
+    srsly.write_json(tmp_path / "t/test.stats.json", corpus_report(blank_pipeline("en"), documents))
+    found = read_training(tmp_path / "t")
+    assert [each["step"] for each in found["updates"]] == [5, 10] and found["versions"] == header["versions"]
+    assert found["audits"].keys() == {"audit.json", "dev.audit.json"} and "files" not in found["audits"]["audit.json"]
+    assert found["audits"]["audit.json"]["mentions"]["read"] == 12
+    assert found["ceilings"]["test.stats.json"]["views"]["flat"]["strict"]["f"] == 1.0
+    page = render(collect(folders / "gold", [folders / "one"], samples=9, training=tmp_path / "t"), "html", "T")
+    parse(page)
+    for word in ("10 updates in 1.5 minutes", "torch 2.1", "mentions as tokens", "best strict micro F", "2026-01-01"):
+        assert word in page
+
+
+def test_pipeline_of_the_command(folders):
+    cli._register()
+    arguments = ["report", folders / "gold", folders / "one", "-o", folders / "r.md", "--pipeline"]
+    arguments = [str(each) for each in arguments]
+    blank_pipeline("en").to_disk(folders / "blank")
+    with pytest.raises(ClinicalNerError, match="no component of this pipeline finds relations"):
+        CliRunner().invoke(cli.app, [*arguments, str(folders / "blank")], catch_exceptions=False)
+    with pytest.raises(ClinicalNerError, match="2 times --pipeline, but 1 folders"):
+        CliRunner().invoke(cli.app, [*arguments, "a", "--pipeline", "b"], catch_exceptions=False)
 
 
 def test_command(folders, monkeypatch):
