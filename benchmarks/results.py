@@ -59,6 +59,7 @@ FIGURES = {
     "epoch_seconds": ("s an epoch", "number"),
     "epoch_cpu_seconds": ("CPU s an epoch", "number"),
     "seconds": ("s", "number"),
+    "cpu_seconds": ("CPU s", "number"),
     "megabytes": ("MB", "number"),
     "load_seconds": ("s until it is loaded", "number"),
     "frame_ms": ("ms a frame (median)", "number"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -110,7 +111,9 @@ def measure(folder: Path, show_text: bool, frames: int) -> Dict[str, Any]:
     page = folder / f"report-{'text' if show_text else 'figures'}.html"
     command: List[Any] = [sys.executable, "-m", "spacy_clinical_ner", "report", folder / "gold", folder / "predictions"]
     command += ["--output", page, *(["--show-text"] if show_text else [])]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     finished: Finished = run_logged(NAMES[show_text], command, folder / "report.log")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     with browser() as driver:
         driver.get(page.as_uri())
         loaded = driver.execute_script(_LOADED) / 1000
@@ -119,6 +122,7 @@ def measure(folder: Path, show_text: bool, frames: int) -> Dict[str, Any]:
     return {
         "name": NAMES[show_text],
         "seconds": round(finished.seconds, 1),
+        "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
         "peak_mib": round(finished.peak_rss_mib),
         "megabytes": round(page.stat().st_size / 1e6, 2),
         "load_seconds": round(loaded, 2),
