@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
 import srsly
@@ -41,25 +42,30 @@ def render(collected: Collected, kind: str, title: str) -> str:
         values["charts"] = dict(zip(charts, unique_ids(list(charts.values()))))
         values["note_ids"] = {note.document.name: f"note-{number}" for number, note in enumerate(collected.notes)}
         values["notes"] = [annotated(note, number) for number, note in enumerate(collected.notes)]
-    return _environment(kind).get_template(f"report.{kind}").render(values)
+    return environment(kind).get_template(f"report.{kind}").render(values)
 
 
-def _environment(kind: str) -> Any:
+def environment(kind: str, *folders: Path) -> Any:
+    """Jinja2's environment with the report's templates, its style and its filters, and with the templates of `folders`.
+
+    Raises ClinicalNerError if Jinja2 is not installed.
+    """
     try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
+        from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
     except ImportError:
         raise ClinicalNerError(
             "a report needs Jinja2, which is not installed: pip install 'spacy-clinical-ner[report]', or --format json"
         ) from None
-    environment = Environment(
-        loader=PackageLoader("spacy_clinical_ner.evaluation.report", "templates"),
+    ours = PackageLoader("spacy_clinical_ner.evaluation.report", "templates")
+    made = Environment(
+        loader=ChoiceLoader([*map(FileSystemLoader, folders), ours]),
         autoescape=kind == "html",
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, cell=_markdown_cell)
-    return environment
+    made.filters.update(percent=_percent, cell=_markdown_cell)
+    return made
 
 
 def _percent(value: Any, digits: int = 2, sign: str = "") -> str:
