@@ -44,7 +44,7 @@ def axe_script() -> Optional[Path]:
 
 @contextmanager
 def browser(width: int = 1280, height: int = 900) -> Iterator[Any]:
-    """A selenium driver whose page is that many pixels wide and high; `requests` reads what it asked the network for."""
+    """A selenium driver whose page is that many pixels wide and high; `requests` reads what it asked for."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()

@@ -41,8 +41,9 @@ SWEEPS = {
 def collect_tables(runs: Mapping[str, Sequence[Record]]) -> List[Dict[str, Any]]:
     """The tables with their runs, the newest first; of runs under one setting, the newest row of each name.
 
-    [{"table": Table, "question", "runs": [{"setting", "date" or "", "commit" or "", "kinds": {kind: heading}, "rows": [{"name", "paper": {"p", "r",
-    "f"}, "relations": F or None, "ours": {kind: [F, low, high]}, "p", "r", "epoch_seconds", "minutes"}]}]}]
+    [{"table": Table, "question", "runs": [{"setting", "date", "commit", "kinds": {kind: heading}, "rows": [R]}]}]
+    R: {"name", "paper": {"p", "r", "f"}, "relations": F or None, "ours": {kind: [F, low, high]}, "p", "r",
+        "epoch_seconds", "minutes"}
     """
     found = []
     for name, table in TABLES.items():

@@ -1,4 +1,4 @@
-"""How long `clinical-ner report` takes over many notes, how large its page is, and whether a browser still scrolls it."""
+"""How long `clinical-ner report` takes over many notes, how large its page is, and whether a browser scrolls it."""
 
 from __future__ import annotations
 

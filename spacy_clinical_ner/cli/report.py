@@ -80,7 +80,7 @@ def report(
     if show_text and kind != "html":
         raise ClinicalNerError("report: --show-text needs --format html")
     if len(pipeline) > len(predictions):
-        raise ClinicalNerError(f"report: {len(pipeline)} times --pipeline, but {len(predictions)} folders of predictions")
+        raise ClinicalNerError(f"{len(pipeline)} times --pipeline, but {len(predictions)} folders of predictions")
 
     write_report(
         gold,

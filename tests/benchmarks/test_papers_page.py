@@ -17,7 +17,13 @@ from tests.evaluation.report.test_report import parse
 
 def run(table: str, rows: dict, setting: str = "notes, seed 0") -> dict:
     figures = [{"name": name, "f": [f, f - 0.02, f + 0.03], "p": 0.5, "r": 0.25} for name, f in rows.items()]
-    return {"benchmark": f"papers {table}", "setting": setting, "rows": figures, "date": "2026-01-01", "commit": "abc1234"}
+    return {
+        "benchmark": f"papers {table}",
+        "setting": setting,
+        "rows": figures,
+        "date": "2026-01-01",
+        "commit": "abc1234",
+    }
 
 
 def test_every_table_and_every_row_is_there_whether_it_was_measured_or_not():

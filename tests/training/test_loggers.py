@@ -32,7 +32,8 @@ def test_lines_are_whole_after_each_evaluation_and_replace_those_of_an_earlier_t
             assert len(path.read_text("utf8").splitlines()) == 1 + step
         finish()
     header, *rows = [json.loads(line) for line in path.read_text("utf8").splitlines()]
-    assert header["versions"].keys() >= {"spacy", "python", "spacy-clinical-ner"} and header["started"].endswith("+00:00")
+    assert header["versions"].keys() >= {"spacy", "python", "spacy-clinical-ner"}
+    assert header["started"].endswith("+00:00")
     assert rows[1] == {
         "step": 2, "epoch": 0, "seconds": 2, "words": 20, "losses": {"crf_ner": 2.0}, "scores": {"ents_f": 50.0},
         "score": 0.5,

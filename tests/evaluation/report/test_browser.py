@@ -1,6 +1,7 @@
 """The page in headless Chromium: accessible by axe-core's rules, without a request, and by keyboard.
 
-`make browser` installs what it needs but for Debian's chromium and chromium-driver; without them these tests are skipped.
+`make browser` installs what it needs but for Debian's chromium and chromium-driver; without these the tests are
+skipped.
 """
 
 from __future__ import annotations
