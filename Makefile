@@ -1,5 +1,6 @@
 # make demo   from nothing to spacy.load("es_cantemist_ner"), offline but for pip
 # make test   the test suite
+# make browser   the tests of pages in headless Chromium (Debian's chromium and chromium-driver), with axe-core from npm
 # make lint   style, types, and the arrows between the folders
 # make test-oldest   the tests with the oldest versions that setup.cfg allows (constraints-oldest.txt)
 # make test-newest   the tests with the newest versions that setup.cfg allows
@@ -18,14 +19,19 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The version pinned in constraints.txt; torch stands first, as other packages would choose a build of their own.
 TORCH := $(shell sed -n 's/^\(torch==.*\)$$/\1/p' constraints.txt)
 
-.PHONY: demo test test-oldest test-newest lint docs clean
+.PHONY: demo test browser test-oldest test-newest lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m spacy project run all .
 	$(BIN)/python -m spacy_clinical_ner project smoke es_cantemist_ner --corpus cantemist
+	@echo "What the pipelines find, and where they err: $$(echo training/*/report.html)"
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+browser: $(VENV)/.dev
+	test -d $(VENV)/node_modules/axe-core || npm install --silent --prefix $(VENV) axe-core@4
+	$(BIN)/python -m pytest -m browser
 
 # Environments of their own: pip chooses other versions there than constraints.txt.
 test-oldest test-newest: test-%: $(VENV)-%/.dev

@@ -138,6 +138,13 @@ INDEX: Dict[str, Benchmark] = {
         "python -m benchmarks.transformers.pretrained --encoder ENCODER --corpus CANTEMIST",
         ("pre-trained", "median_f"),
     ),
+    "report": Benchmark(
+        "Reports of many notes",
+        "How long does a report of 2,000 notes take, and does a browser scroll it?",
+        "python -m benchmarks.report",
+        ("with the text of all notes", "seconds"),
+        measured="5",
+    ),
     "papers cantemist-2": _papers(
         "cantemist-2",
         "CANTEMIST, label attention: layers and sizes",

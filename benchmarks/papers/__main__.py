@@ -86,7 +86,8 @@ def papers(
 
     A row that is finished is stored below benchmarks/work/papers/ and not repeated unless its config, the budget, the
     seed or the corpus change; an interrupted command goes on where it stopped. TABLE.md and TABLE.png there hold the
-    newest report.
+    newest report, papers.html every table with what was recorded of it (python -m benchmarks.papers.page writes it
+    without any training).
 
     Tables: cantemist-2 (layers and sizes of label attention), cantemist-3 (look-up, softmax, CRF,
     label attention, an encoder beside word vectors),
@@ -107,11 +108,13 @@ def papers(
 
     Example: python -m benchmarks.papers --table joint-4 --table joint-5 --table joint-6 --corpus assets/sample/coronary
     """
+    from benchmarks.papers.page import write_page
     from benchmarks.papers.report import console_report, heading, recorded_rows, write_report
     from benchmarks.papers.run import WORK, Setting, find_parts, run_table
     from benchmarks.papers.tables import TABLES
 
     failed = False
+    runs = []
     for table in (TABLES[name.value] for name in dict.fromkeys(tables)):
         language = lang or table.lang
         parts, work = find_parts(table.name.partition("-")[0], language, corpus)
@@ -120,12 +123,14 @@ def papers(
         page, picture = write_report(outcome, WORK)
         typer.echo("\n" + console_report(outcome))
         typer.echo(f"\nWritten to {page} and {picture}")
+        runs.append({"benchmark": f"papers {table.name}", "setting": heading(outcome), "rows": recorded_rows(outcome)})
         failed |= any(why.startswith("failed") for why in outcome["skipped"].values())
         if record:
             from benchmarks.results import record as write
 
             path = write(f"papers {table.name}", recorded_rows(outcome), PACKAGES, setting=heading(outcome))
             typer.echo(f"Recorded in {path}")
+    typer.echo(f"All tables, the papers' and ours: {write_page(runs)}")
     if failed:
         raise ClinicalNerError("a row failed; see above")
 

@@ -34,10 +34,12 @@ def learning_curve(
 
     from spacy_clinical_ner.files import replacing
     from spacy_clinical_ner.outputs import LINES, PICTURE, check_output
+    from spacy_clinical_ner.plotting import require_plots
     from spacy_clinical_ner.training.curve_plots import plot_learning_curve
     from spacy_clinical_ner.training.learning_curve import Point
     from spacy_clinical_ner.training.learning_curve import learning_curve as run
 
+    require_plots("matplotlib.figure")  # before hours of training, not after them
     for file, kind in (("learning-curve.json", LINES), ("learning-curve.png", PICTURE)):
         check_output(output / file, kind, inputs=[config, train, dev])
     trial = make_trial(context, config, train, dev, gpu_id)

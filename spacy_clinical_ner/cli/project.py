@@ -153,7 +153,8 @@ def deliver(
 ) -> None:
     """Annotate the test notes, score them, write a report, build and install a wheel, and try it on a note.
 
-    The wheel's meta tells what the pipeline was trained on and how well it does. All of this is done offline.
+    The wheel's meta tells what the pipeline was trained on and how well it does; its README has the report. All of
+    this is done offline.
 
     Example: clinical-ner project deliver cantemist --corpus cantemist --package cantemist_ner --version 0.1.0
     """
@@ -165,23 +166,25 @@ def deliver(
     from spacy_clinical_ner.project.package import build_wheel, clear_predictions, install_wheels
 
     brat, output = CORPUS / corpus / "brat", TRAINING / workflow
-    predictions, metrics = output / "predictions", output / "metrics.json"
+    predictions, metrics, card = output / "predictions", output / "metrics.json", output / "report.md"
     clear_predictions(predictions)
-    annotate_folder(str(output / model), brat / "test", predictions, given_entities=given_entities)
+    given = {"given_entities": True} if given_entities else {"confidence": True}
+    annotate_folder(str(output / model), brat / "test", predictions, **given)
     with_relations = relations or given_entities
     evaluate_and_save(brat / "test", predictions, metrics, relations=with_relations)
     if find_spec("jinja2") and find_spec("matplotlib"):
+        note_ceiling(brat / "test", output / "test.stats.json", model=output / model)
         write_report(
             brat / "test",
             [predictions],
-            output / "report.html",
-            "html",
+            {output / "report.html": "html", card: "md"},
             workflow,
             overwrite=True,
             names=[workflow],
             relations=with_relations,
             train=brat / "train",
             training=output,
+            pipelines=[str(output / model)] if with_relations else [],
         )
     else:
         msg.warn("No report: pip install 'spacy-clinical-ner[report]'")
@@ -193,10 +196,25 @@ def deliver(
         name=package,
         version=version,
         given_entities=given_entities,
+        card=card if card.is_file() else None,
     )
     msg.good(f"Built {wheel} ({wheel.stat().st_size / 1e6:.1f} MB)")
     install_wheels([wheel], force=True)
     try_on_a_note(wheel.name.partition("-")[0], brat, given_entities=given_entities)
+
+
+def note_ceiling(notes: Path, path: Path, *, model: Path) -> None:
+    """Write what `clinical-ner stats` says of the notes, with the best score that a tagger could reach on them."""
+    import srsly
+
+    from spacy_clinical_ner.brat import read_folder
+    from spacy_clinical_ner.evaluation.statistics import corpus_report
+    from spacy_clinical_ner.files import replacing
+    from spacy_clinical_ner.pipelines import load_pipeline
+
+    report = corpus_report(load_pipeline(str(model)), read_folder(notes))
+    with replacing(path) as temporary:
+        srsly.write_json(temporary, report)
 
 
 @app.command()

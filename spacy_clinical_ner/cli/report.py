@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Any, Iterable, List, Optional
+from typing import Any, Iterable, List, Mapping, Optional, Sequence
 
 import typer
 
@@ -38,6 +38,12 @@ def report(
     training: Optional[Path] = typer.Option(
         None, metavar="FOLDER", help="What `spacy train -o FOLDER` wrote: loss and scores over updates, config, audits."
     ),
+    pipeline: List[str] = typer.Option(
+        [],
+        "--pipeline",
+        help="The pipeline of a system (folder or package), in the order of the folders; repeat it. Tells missed "
+        "relations whose mentions are no candidate pair from those that the model turned down.",
+    ),
     show_text: bool = typer.Option(
         False,
         "--show-text",
@@ -65,24 +71,28 @@ def report(
     Example: clinical-ner report corpus/dev predictions/dev --output report.html --train corpus/train
 
     Example: clinical-ner report corpus/dev predictions/crf predictions/trf --name CRF --name transformer
+
+    Example: clinical-ner report corpus/dev predictions/dev --training training --pipeline training/model-best
     """
     kind = format.value if format else output.suffix.lstrip(".")
     if kind not in {each.value for each in ReportFormat}:
         raise ClinicalNerError(f"{output}: choose a name that ends in .html, .md or .json, or pass --format")
     if show_text and kind != "html":
         raise ClinicalNerError("report: --show-text needs --format html")
+    if len(pipeline) > len(predictions):
+        raise ClinicalNerError(f"{len(pipeline)} times --pipeline, but {len(predictions)} folders of predictions")
 
     write_report(
         gold,
         predictions,
-        output,
-        kind,
+        {output: kind},
         title,
         overwrite=overwrite,
         names=name,
         relations=relations,
         train=train,
         training=training,
+        pipelines=pipeline,
         samples=bootstrap,
         seed=seed,
         ignore_extra=ignore_extra,
@@ -91,9 +101,19 @@ def report(
 
 
 def write_report(
-    gold: Path, predictions: List[Path], output: Path, kind: str, title: str, *, overwrite: bool = False, **options: Any
+    gold: Path,
+    predictions: List[Path],
+    outputs: Mapping[Path, str],
+    title: str,
+    *,
+    overwrite: bool = False,
+    pipelines: Sequence[str] = (),
+    **options: Any,
 ) -> None:
-    """Write the report of `evaluation.report.collect` with these options, and say where it is."""
+    """Write the report of `evaluation.report.collect` with these options, and say where it is.
+
+    outputs: files and their kinds, "html", "md" or "json". pipelines: of the first systems.
+    """
     from tqdm import tqdm
     from wasabi import msg
 
@@ -102,12 +122,19 @@ def write_report(
     from spacy_clinical_ner.outputs import REPORT, check_output
 
     inputs = [gold, *predictions, *([options["train"]] if options.get("train") else [])]
-    check_output(output, REPORT, inputs=inputs, overwrite=overwrite)
+    for output in outputs:
+        check_output(output, REPORT, inputs=inputs, overwrite=overwrite)
+    if pipelines:
+        from spacy_clinical_ner.annotation.candidate_pairs import candidates_of
+
+        options["candidates"] = [candidates_of(name) for name in pipelines]
 
     def progress(names: Iterable) -> Iterable:
         return tqdm(names, desc="report", unit="note", disable=not sys.stderr.isatty())
 
-    page = render(collect(gold, predictions, progress=progress, **options), kind, title)
-    with replacing(output) as temporary:
-        temporary.write_text(page, encoding="utf8")
-    msg.good(f"Saved the report to {output}")
+    collected = collect(gold, predictions, progress=progress, **options)
+    for output, kind in outputs.items():
+        page = render(collected, kind, title)
+        with replacing(output) as temporary:
+            temporary.write_text(page, encoding="utf8")
+        msg.good(f"Saved the report to {output}")

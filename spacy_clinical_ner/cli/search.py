@@ -13,7 +13,7 @@ from spacy_clinical_ner.cli.numbers import MAX_COUNT, MAX_SEED
 def search(
     context: typer.Context,
     config: Path = typer.Argument(..., metavar="CONFIG", help="Config of the training (.cfg)."),
-    train: Path = typer.Option(..., metavar="FOLDER", help="BRAT folder or .spacy file of the training notes."),
+    train: Path = typer.Option(..., metavar="FOLDER", help="BRAT folder of the training notes."),
     dev: Path = typer.Option(..., metavar="FOLDER", help="BRAT folder of the notes that are scored."),
     param: List[str] = typer.Option(
         ..., "--param", help="NAME=LOW..HIGH, NAME='LOW..HIGH log' or NAME=A,B,C; repeat it. NAME as in the config."
@@ -36,6 +36,7 @@ def search(
     from spacy_clinical_ner.cli.learning_curve import make_trial
     from spacy_clinical_ner.errors import ClinicalNerError
     from spacy_clinical_ner.outputs import PICTURE, check_output
+    from spacy_clinical_ner.plotting import require_plots
     from spacy_clinical_ner.training.curve_plots import plot_search
     from spacy_clinical_ner.training.search import parse_parameter
     from spacy_clinical_ner.training.search import search as run
@@ -44,6 +45,7 @@ def search(
         settings = ", ".join(f"{name} = {value}" for name, value in row["parameters"].items())
         msg.good(f"trial {row['number']}: strict micro F {100 * row['f']:.2f} ({settings})")
 
+    require_plots("matplotlib.figure")  # before hours of training, not after them
     check_output(output / "search.png", PICTURE, inputs=[config, train, dev])
     parameters = [parse_parameter(text) for text in param]
     study = run(make_trial(context, config, train, dev, gpu_id), output, parameters, trials, seed, report)

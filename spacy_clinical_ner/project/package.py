@@ -12,7 +12,7 @@ import srsly
 
 from spacy_clinical_ner import __version__
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
-from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.files import read_text, replacing
 from spacy_clinical_ner.pipelines import clean_folder
 from spacy_clinical_ner.project.layout import PreparedCorpus
 
@@ -82,12 +82,14 @@ def build_wheel(
     version: str,
     license_name: Optional[str] = None,
     given_entities: bool = False,
+    card: Optional[PathLike] = None,
 ) -> Path:
     """Package the pipeline at `model` with `spacy package` and build its wheel without any download.
 
     corpus: folder written by `prepare_corpus`. metrics: JSON of `clinical-ner evaluate`. name: without the language
     ("cantemist_ner" becomes es_cantemist_ner). The words of the training notes stay out of the wheel where
-    `clean_folder` can take them out. given_entities: see `describe`. Returns the wheel,
+    `clean_folder` can take them out. given_entities: see `describe`. card: Markdown, such as that of `clinical-ner
+    report`, for the README that people see of the package. Returns the wheel,
     OUTPUT/NAME-VERSION/dist/NAME-VERSION-*.whl; what stood there before is replaced.
     Raises InputError for missing or damaged inputs, ClinicalNerError if the wheel cannot be built.
     """
@@ -100,6 +102,8 @@ def build_wheel(
         raise InputError(Path(metrics), None, "no scores of relations; run clinical-ner evaluate with relations")
     n_notes = meta.get("refit", {}).get("notes")
     meta.update(describe(PreparedCorpus.read(corpus), scores, meta["lang"], license_name, given_entities, n_notes))
+    if card is not None:
+        meta["notes"] = read_text(Path(card))  # spaCy ends the README with them
     package_name = f"{meta['lang']}_{name}-{version}"
     with replacing(output / package_name) as temporary:
         # `spacy package` wants its output folder to be there, and keeps a README.md of an earlier build.

@@ -68,9 +68,11 @@ def search(
 ) -> Any:
     """Train until the study in `output` has `n_trials` finished trials; the score is strict micro F on `trial.dev`.
 
-    The sampler is Optuna's TPE (Bergstra et al. 2011) with `seed`. A training that fails (a setting that cannot be, no
-    memory) is a failed trial and says nothing of the others. Trials that were finished before count; one that was
-    interrupted does not. report: told of each finished trial ({"number", "f", "parameters"}).
+    The sampler is Optuna's TPE (Bergstra et al. 2011), seeded with `seed` plus the number of trials before. A
+    training that fails (a setting that cannot be, no memory) is a failed trial and says nothing of the others. Trials
+    that were finished before count; one that was interrupted does not.
+
+    report: told of each finished trial ({"number", "f", "parameters"}).
 
     Returns the `optuna.study.Study`. Raises ClinicalNerError if Optuna is not installed, and InputError if the study
     was made with another config, other notes or other settings.
@@ -87,8 +89,9 @@ def search(
         study_name="search",
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed),
     )
+    # A sampler that begins anew with the same seed would draw what it drew for the first trials.
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     identity = fingerprint(trial)
     if study.user_attrs.get("fingerprint", identity) != identity:
         raise InputError(database, None, "made with another config, notes or settings: choose another --output")

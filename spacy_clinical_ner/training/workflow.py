@@ -7,6 +7,7 @@ second time, and the "best" pipeline would be the one after the first step.
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any, Dict, Union
 
@@ -17,6 +18,7 @@ from spacy.util import load_config, walk_dict
 from wasabi import msg
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
+from spacy_clinical_ner.files import replacing
 from spacy_clinical_ner.pipelines import clean_folder
 
 PathLike = Union[str, Path]
@@ -88,6 +90,17 @@ def saves_clean(config: PathLike) -> bool:
     return callback.get("@callbacks") == "spacy-clinical-ner.CleanVocabulary.v1"
 
 
+def with_logger(config: PathLike, output: Path) -> Path:
+    """OUTPUT/train.cfg: the config with our logger, which writes OUTPUT/log.jsonl, unless it names one itself."""
+    loaded = load_config(config, interpolate=False)
+    logger = {"@loggers": "spacy-clinical-ner.JsonlLogger.v1", "path": str(output / "log.jsonl")}
+    loaded["training"].setdefault("logger", logger)
+    output.mkdir(parents=True, exist_ok=True)
+    with replacing(output / "train.cfg") as temporary:
+        loaded.to_disk(temporary, interpolate=False)
+    return output / "train.cfg"
+
+
 def train_pipeline(
     config: PathLike,
     data: PathLike,
@@ -100,7 +113,8 @@ def train_pipeline(
     """Train on DATA/train.spacy, stop early on DATA/dev.spacy, and return the folder of the best pipeline.
 
     The word vectors at DATA/vectors are used if the config has a place for them: a pipeline would carry them along
-    otherwise for nothing. The equivalent `spacy train` command is printed, so that it can be repeated by hand.
+    otherwise for nothing. The equivalent `spacy train` command is printed, so that it can be repeated by hand; loss and
+    scores go to OUTPUT/log.jsonl.
     threads: of torch on the CPU. The matrices are small, and threads that share busy cores wait for each other: on two
     of them, two threads were seen to take ten times as long as one.
     """
@@ -113,7 +127,9 @@ def train_pipeline(
         words += [f"--{key}", value if isinstance(value, str) else srsly.json_dumps(value)]
     msg.text(shlex.join(words))
     torch.set_num_threads(threads)
-    train(Path(config), output, use_gpu=gpu_id, overrides=overrides)
+    train(with_logger(config, output), output, use_gpu=gpu_id, overrides=overrides)
+    for audit in data.glob("*.audit.json"):  # `clinical-ner report --training` shows what lies beside the pipeline
+        shutil.copy(audit, output)
     if not saves_clean(config):
         for saved in ("model-best", "model-last"):
             clean_folder(output / saved)

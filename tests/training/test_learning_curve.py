@@ -12,6 +12,7 @@ from spacy_clinical_ner import cli
 from spacy_clinical_ner.brat import BratDocument, Entity, write_document
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.training import learning_curve as module
+from spacy_clinical_ner.training import search as search_module
 from spacy_clinical_ner.training.learning_curve import Trial, learning_curve, score, share_of
 from spacy_clinical_ner.training.search import Parameter, parse_parameter
 
@@ -141,6 +142,49 @@ def test_parameters_that_cannot_be(text):
         parse_parameter(text)
 
 
+class Killed(BaseException):
+    """As SIGKILL would: nobody catches it."""
+
+
+def test_a_curve_that_was_killed_goes_on(notes, tmp_path, monkeypatch):
+    calls = []
+
+    def training(*args):
+        calls.append(args)
+        (args[2] / "model-best").mkdir(parents=True, exist_ok=True)
+        if len(calls) == 2:
+            raise Killed
+        return {"micro": {"p": 0.5, "r": 0.5, "f": len(calls) / 10, "ci_low": 0.0, "ci_high": 1.0}}
+
+    monkeypatch.setattr(module, "run_training", training)
+    with pytest.raises(Killed):
+        learning_curve(trial(notes), tmp_path, [0.25, 0.5, 1])
+    before = []
+    points = learning_curve(trial(notes), tmp_path, [0.25, 0.5, 1], report=lambda point, done: before.append(done))
+    assert before == [True, False, False] and len(calls) == 4
+    assert [point.scores["micro"]["f"] for point in points] == [0.1, 0.3, 0.4]
+
+
+def test_a_search_that_was_killed_goes_on_with_other_settings(notes, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    tried = []
+
+    def training(trial, train, folder, values):
+        tried.append(values["training.dropout"])
+        if len(tried) == 3:
+            raise Killed
+        return {"micro": {"f": 1 - values["training.dropout"]}}
+
+    monkeypatch.setattr(search_module, "run_training", training)
+    parameters = [Parameter("training.dropout", 0.0, 0.5)]
+    with pytest.raises(Killed):
+        search_module.search(trial(notes), tmp_path, parameters, 5)
+    study = search_module.search(trial(notes), tmp_path, parameters, 5)
+    assert len(tried) == 6 and len(set(tried)) == 6
+    assert sum(each.value is not None for each in study.trials) == 5
+    assert study.best_params["training.dropout"] == min(each for i, each in enumerate(tried) if i != 2)
+
+
 def test_search_goes_on(notes, tmp_path):
     pytest.importorskip("optuna")
     pytest.importorskip("matplotlib")
@@ -151,6 +195,6 @@ def test_search_goes_on(notes, tmp_path):
         result = CliRunner().invoke(cli.app, [*map(str, arguments), "--trials", str(trials)])
         assert result.exit_code == 0, result.output
         assert len(list(tmp_path.glob("trial-*"))) == trials
-    assert (tmp_path / "search.png").is_file()
+    assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="another config, notes or settings"):
         CliRunner().invoke(cli.app, [*map(str, arguments), "--training.patience", "9"], catch_exceptions=False)

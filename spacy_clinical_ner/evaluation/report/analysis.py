@@ -17,7 +17,7 @@ from spacy_clinical_ner.evaluation.error_kinds import (
     relation_errors,
 )
 from spacy_clinical_ner.evaluation.matching import Mention
-from spacy_clinical_ner.evaluation.pairs import DocumentPair, mentions_of, relations_of
+from spacy_clinical_ner.evaluation.pairs import DocumentPair, RelationKey, mentions_of, relations_of
 from spacy_clinical_ner.evaluation.report.confidence import Confidences
 from spacy_clinical_ner.evaluation.report.strata import Strata, TrainingMentions
 from spacy_clinical_ner.tokenization import token_offsets
@@ -45,13 +45,15 @@ class NoteErrors(NamedTuple):
     predicted: FrozenSet[Mention]
     mentions: List[MentionError]
     relations: List[RelationError]
+    gold_relations: FrozenSet[RelationKey]
+    predicted_relations: FrozenSet[RelationKey]
 
 
 class SystemAnalysis:
     """What one system did right and wrong, note by note.
 
     training: the mentions of the training notes, if figures by how often they stood there are wanted.
-    candidates: the ordered pairs of mentions that the system looks at in a note, if they are known.
+    candidates: the ordered pairs among the mentions of a prediction that the system looks at, if they are known.
     keep_text: keep the notes themselves in `notes`, for a report that shows them.
     """
 
@@ -85,7 +87,7 @@ class SystemAnalysis:
         tokens = [(start, end) for start, end in token_offsets(document.text) if not document.text[start:end].isspace()]
         errors = mention_errors(gold, predicted)
         gold_relations, predicted_relations = relations_of(document), relations_of(predicted_document)
-        candidates = self._candidates(document) if self._candidates and gold_relations else None
+        candidates = self._candidates(predicted_document) if self._candidates and gold_relations else None
         of_relations = relation_errors(gold_relations, predicted_relations, predicted, gold, candidates)
         hits = len(gold & predicted)
         self.rows.append(NoteRow(document.name, len(document.text), hits, len(predicted) - hits, len(gold) - hits))
@@ -98,7 +100,8 @@ class SystemAnalysis:
         self.confidences.add(confidence_of(predicted_document), gold, len(predicted))
         self.confidences.gold += len(gold)
         if self._keep_text:
-            self.notes.append(NoteErrors(document, gold, predicted, errors, of_relations))
+            sides = (gold, predicted, errors, of_relations, gold_relations, predicted_relations)
+            self.notes.append(NoteErrors(document, *sides))
 
     def result(self) -> Dict[str, Any]:
         """JSON-ready: "errors", "relation_errors", "confusion", "strata", "confidence", "notes".

@@ -2,80 +2,104 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import AbstractSet, Any, Dict, List, NamedTuple, Tuple
 
 from spacy_clinical_ner.evaluation.matching import Mention
 from spacy_clinical_ner.evaluation.report.analysis import NoteErrors
 
 
+class _Part(NamedTuple):
+    """A fragment of a mention. side: "gold", "predicted" or "both"."""
+
+    start: int
+    end: int
+    side: str
+    mention: Mention
+
+
 def annotated(note: NoteErrors, number: int) -> Dict[str, Any]:
     """JSON-ready view of a note for the template.
 
-    {"id", "name", "pieces": [{"text", "gold": [labels], "predicted": [labels], "errors": [ids], "starts": [rows]}],
-     "errors": [{"id", "kind", "label", "is_gold", "text", "start"}], "relations": [...]}
-    starts: marks drawn before the piece: (side, label) of the mentions that begin there.
+    {"id", "name", "labels", "pieces": [{"text", "id", "gold": [labels], "predicted": [labels], "wrong", "starts"}],
+     "errors": [{"kind", "label", "is_gold", "place", "text"}],
+     "relations": [{"kind" or "", "label", "side", "head", "tail", "head_place", "tail_place"}]}
+    id of a piece: "" unless an error or a relation is to be found there; `place` is such an id. starts: names drawn
+    before the piece, (side, label) of the mentions that begin there. Relations that were found have no kind.
     """
-    errors: List[Dict[str, Any]] = [
-        {
-            "id": f"n{number}e{index}",
-            "kind": error.kind,
-            "label": error.mention.label,
-            "is_gold": error.is_gold,
-            "start": error.mention.fragments[0][0],
-            "text": _quote(note.document.text, error.mention),
-        }
-        for index, error in enumerate(note.mentions)
-    ]
+    relations = note.gold_relations | note.predicted_relations
+    linked = {error.mention for error in note.mentions}
+    linked |= {mention for relation in relations for mention in (relation.head, relation.tail)}
+    pieces, places = _pieces(note, f"n{number}p", linked)
+    text = note.document.text
+    wrong = {(error.relation, error.is_gold): error.kind for error in note.relations}
+    sides = [(True, "gold", note.gold_relations), (False, "predicted", note.predicted_relations)]
     return {
         "id": f"note-{number}",
         "name": note.document.name,
-        "pieces": _pieces(note, [row["id"] for row in errors]),
-        "errors": errors,
-        "relations": [
+        "pieces": pieces,
+        "errors": [
             {
                 "kind": error.kind,
-                "label": error.relation.label,
+                "label": error.mention.label,
                 "is_gold": error.is_gold,
-                "head": _quote(note.document.text, error.relation.head),
-                "tail": _quote(note.document.text, error.relation.tail),
+                "place": places.get(error.mention, f"note-{number}"),
+                "text": _quote(text, error.mention),
             }
-            for error in note.relations
+            for error in note.mentions
         ],
-        "kinds": sorted({row["kind"] for row in errors}),
+        "relations": [
+            {
+                "kind": wrong.get((relation, is_gold), ""),
+                "label": relation.label,
+                "side": side if (relation, is_gold) in wrong else "both",
+                "head": _quote(text, relation.head),
+                "tail": _quote(text, relation.tail),
+                "head_place": places.get(relation.head, f"note-{number}"),
+                "tail_place": places.get(relation.tail, f"note-{number}"),
+            }
+            for is_gold, side, found in sides
+            for relation in sorted(found)
+            if is_gold or (relation, is_gold) in wrong
+        ],
         "labels": sorted({mention.label for mention in note.gold | note.predicted}),
     }
 
 
-def _pieces(note: NoteErrors, ids: Sequence[str]) -> List[Dict[str, Any]]:
+def _pieces(
+    note: NoteErrors, prefix: str, linked: AbstractSet[Mention]
+) -> Tuple[List[Dict[str, Any]], Dict[Mention, str]]:
+    """The pieces of the text, and the id of the one at which each of the `linked` mentions begins."""
     text = note.document.text
-    rows: List[Tuple[int, int, str, str, str]] = []  # start, end, side, label, id of the error
-    wrong = {(error.mention, error.is_gold): id_ for error, id_ in zip(note.mentions, ids)}
-    for side, mentions in (("gold", note.gold), ("predicted", note.predicted)):
-        for mention in mentions:
-            id_ = wrong.get((mention, side == "gold"), "")
-            rows += [(start, end, side, mention.label, id_) for start, end in mention.fragments]
-    edges = sorted({0, len(text), *(row[0] for row in rows), *(row[1] for row in rows)})
-    rows.sort()
+    parts: List[_Part] = []
+    for mention in note.gold | note.predicted:
+        in_gold, found = mention in note.gold, mention in note.predicted
+        side = "both" if in_gold and found else "gold" if in_gold else "predicted"
+        parts += [_Part(start, end, side, mention) for start, end in mention.fragments]
+    parts.sort()
+    edges = sorted({0, len(text), *(part.start for part in parts), *(part.end for part in parts)})
     pieces: List[Dict[str, Any]] = []
-    first, active = 0, []  # type: int, List[Tuple[int, int, str, str, str]]
+    places: Dict[Mention, str] = {}
+    first, active = 0, []  # type: int, List[_Part]
     for start, end in zip(edges, edges[1:]):
-        active = [row for row in active if row[1] > start]
+        active = [part for part in active if part.end > start]
         begun = []
-        while first < len(rows) and rows[first][0] == start:
-            begun.append(rows[first])
+        while first < len(parts) and parts[first].start == start:
+            begun.append(parts[first])
             first += 1
         active += begun
+        to_link = [part.mention for part in begun if part.mention in linked and part.mention not in places]
+        places.update((mention, f"{prefix}{start}") for mention in to_link)
         pieces.append(
             {
                 "text": text[start:end],
-                "gold": sorted({row[3] for row in active if row[2] == "gold"}),
-                "predicted": sorted({row[3] for row in active if row[2] == "predicted"}),
-                "errors": [row[4] for row in begun if row[4]],
-                "wrong": any(row[4] for row in active),
-                "starts": [(row[2], row[3]) for row in begun],
+                "id": f"{prefix}{start}" if to_link else "",
+                "gold": sorted({part.mention.label for part in active if part.side != "predicted"}),
+                "predicted": sorted({part.mention.label for part in active if part.side != "gold"}),
+                "wrong": any(part.side != "both" for part in active),
+                "starts": [(part.side, part.mention.label) for part in begun],
             }
         )
-    return pieces
+    return pieces, places
 
 
 def _quote(text: str, mention: Mention) -> str:

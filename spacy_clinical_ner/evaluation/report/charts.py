@@ -51,6 +51,8 @@ def line_chart(
                 marker=line.marker,
                 linewidth=1.8,
             )
+        if all(float(value).is_integer() for line in series for value in line.x):
+            axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel(x_label, color=_INK)
         axes.set_ylabel(y_label, color=_INK)
         if y_range:

@@ -34,7 +34,7 @@ def collect(
     relations: Optional[bool] = None,
     train: Optional[PathLike] = None,
     training: Optional[PathLike] = None,
-    candidates: Optional[Candidates] = None,
+    candidates: Sequence[Candidates] = (),
     samples: int = 1000,
     seed: int = 0,
     ignore_extra: bool = False,
@@ -52,7 +52,8 @@ def collect(
     ```
 
     names: of the systems; by default those of their folders. train: folder of the notes that the system was trained
-    on, for figures by how often a mention stood there. training: folder that `spacy train` wrote.
+    on, for figures by how often a mention stood there. training: folder that `spacy train` wrote. candidates: of the
+    first systems, which pairs of mentions they look at (see `SystemAnalysis`); the others' are not known.
     Raises what `pair_folders` raises, and ClinicalNerError for names that are not as many as the folders.
     """
     names = list(names) or _names(predictions)
@@ -63,7 +64,8 @@ def collect(
         known = TrainingMentions(read_document(note) for note in progress(list_notes(train)))
     analyses, tallies = [], []
     for number, folder in enumerate(predictions):
-        analysis = SystemAnalysis(known, candidates, keep_text=show_text and number == 0)
+        looked_at = candidates[number] if number < len(candidates) else None
+        analysis = SystemAnalysis(known, looked_at, keep_text=show_text and number == 0)
         pairs = pair_folders(gold, folder, ignore_extra=ignore_extra, progress=progress)
         tallies.append(tally(analysis.watch(pairs)))
         analyses.append(analysis)

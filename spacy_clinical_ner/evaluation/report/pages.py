@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Dict, List, Mapping
 
 import srsly
@@ -34,30 +35,37 @@ def render(collected: Collected, kind: str, title: str) -> str:
         "kinds": KINDS,
         "relation_kinds": RELATION_KINDS,
         "strata_titles": STRATA,
+        "relations": figures["systems"][0]["metrics"]["relations"] is not None,
     }
     if kind == "html":
         charts = _charts(figures)
         values["charts"] = dict(zip(charts, unique_ids(list(charts.values()))))
+        values["note_ids"] = {note.document.name: f"note-{number}" for number, note in enumerate(collected.notes)}
         values["notes"] = [annotated(note, number) for number, note in enumerate(collected.notes)]
-    return _environment(kind).get_template(f"report.{kind}").render(values)
+    return environment(kind).get_template(f"report.{kind}").render(values)
 
 
-def _environment(kind: str) -> Any:
+def environment(kind: str, *folders: Path) -> Any:
+    """Jinja2's environment with the report's templates, its style and its filters, and with the templates of `folders`.
+
+    Raises ClinicalNerError if Jinja2 is not installed.
+    """
     try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
+        from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
     except ImportError:
         raise ClinicalNerError(
             "a report needs Jinja2, which is not installed: pip install 'spacy-clinical-ner[report]', or --format json"
         ) from None
-    environment = Environment(
-        loader=PackageLoader("spacy_clinical_ner.evaluation.report", "templates"),
+    ours = PackageLoader("spacy_clinical_ner.evaluation.report", "templates")
+    made = Environment(
+        loader=ChoiceLoader([*map(FileSystemLoader, folders), ours]),
         autoescape=kind == "html",
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, cell=_markdown_cell)
-    return environment
+    made.filters.update(percent=_percent, cell=_markdown_cell)
+    return made
 
 
 def _percent(value: Any, digits: int = 2, sign: str = "") -> str:
@@ -95,6 +103,7 @@ def _totals(errors: Dict[str, Any], kinds: Mapping[str, str]) -> List[Dict[str, 
         rows.append(
             {
                 "kind": kind,
+                "name": kind.replace("_", " "),
                 "title": title,
                 "fn": sum(side["fn"] for side in sides),
                 "fp": sum(side["fp"] for side in sides),
@@ -140,7 +149,8 @@ def _charts(figures: Mapping[str, Any]) -> Dict[str, str]:
         updates = training["updates"]
         steps = [row["step"] for row in updates]
         for key, title in (("losses", "loss since the last evaluation"), ("scores", "score, percent")):
-            names = sorted({name for row in updates for name in row[key] if name != "speed"})
+            names = {name for row in updates for name in row[key] if name != "speed"}
+            names = sorted(names, key=lambda name: (not name.endswith("_f"), name))
             lines = [Series(name, steps, [row[key].get(name) for row in updates], ".") for name in names[:4]]
             if lines:
                 charts[key] = line_chart(lines, "update", title)

@@ -1,11 +1,12 @@
-"""What a training left behind: loss and scores over its updates, versions, the config as it ran, the corpus audits."""
+"""What a training left behind: loss and scores over its updates, time, versions, the config as it ran, what was lost of
+the corpus before it (audits) and the best score that was left to reach (ceilings)."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.files import read_text
@@ -16,11 +17,16 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def read_training(folder: Path) -> Dict[str, Any]:
     """What `spacy train -o FOLDER` and the project workflows leave in a folder.
 
-    {"updates": [{"step", "epoch", "score", "losses": {name: loss}, "scores": {name: percent}}],
-     "spacy_version", "pipeline": [...], "performance": {...}, "meta": {...}, "config": str, "audits": {name: {...}}}
+    {"updates": [{"step", "epoch", "score", "losses": {name: loss}, "scores": {name: percent}, perhaps "seconds"}],
+     "started": str or null, "versions": {package: version}, "pipeline": [...], "name": str,
+     "performance": {...}, "config": str,
+     "audits": {name: what `convert --audit` wrote, without its files},
+     "ceilings": {name: {"documents", "policy", "views": {view: {"strict": micro, "lost": {"total", "reasons"}}}}}}
 
-    Updates come from a .jsonl file that spaCy's ConsoleLogger.v3 wrote (`output_file`), else from a .log file that
-    holds what `spacy train` printed. Raises InputError if there is no pipeline in the folder.
+    Updates come from a .jsonl file of `spacy-clinical-ner.JsonlLogger.v1` or of spaCy's ConsoleLogger.v3
+    (`output_file`), else from a .log or .txt file that holds what `spacy train` printed. Audits are the *audit*.json
+    files of the folder, ceilings come from the *stats.json that `clinical-ner stats --output` writes.
+    Raises InputError if there is no pipeline in the folder.
     """
     pipeline = next(
         (path for path in (folder / "model-best", folder / "model-last", folder) if _is_pipeline(path)), None
@@ -28,14 +34,19 @@ def read_training(folder: Path) -> Dict[str, Any]:
     if pipeline is None:
         raise InputError(folder, None, "no trained pipeline in this folder: expected model-best/meta.json")
     meta = _json(pipeline / "meta.json", 1, read_text(pipeline / "meta.json"))
+    header, updates = _updates(folder)
+    audits = {path.name: _json(path, 1, read_text(path)) for path in sorted(folder.glob("*audit*.json"))}
+    statistics = {path.name: _json(path, 1, read_text(path)) for path in sorted(folder.glob("*stats.json"))}
     return {
-        "updates": _updates(folder),
-        "spacy_version": meta.get("spacy_version", ""),
+        "updates": updates,
+        "started": header.get("started"),
+        "versions": header.get("versions") or {"spacy": meta.get("spacy_version", "")},
         "pipeline": meta.get("pipeline", []),
         "name": f"{meta.get('lang', '')}_{meta.get('name', '')}",
         "performance": {key: value for key, value in meta.get("performance", {}).items() if _is_number(value)},
         "config": read_text(pipeline / "config.cfg"),
-        "audits": {path.name: _json(path, 1, read_text(path)) for path in sorted(folder.glob("*audit*.json"))},
+        "audits": {name: _without_files(audit) for name, audit in audits.items() if _has(audit, "lines", "mentions")},
+        "ceilings": {name: _ceilings(found) for name, found in statistics.items() if _has(found, "ceiling", "policy")},
     }
 
 
@@ -43,18 +54,38 @@ def _is_pipeline(path: Path) -> bool:
     return (path / "meta.json").is_file() and (path / "config.cfg").is_file()
 
 
-def _updates(folder: Path) -> List[Dict[str, Any]]:
+def _updates(folder: Path) -> Tuple[Dict[str, Any], List[Dict[str, Any]]]:
+    """The first line of our own logger, if there is one, and the updates."""
     for path in sorted(folder.glob("*.jsonl")):
         lines = enumerate(read_text(path).split("\n"), 1)
-        rows = [_json(path, number, line) for number, line in lines if line.strip()]
-        rows = [row for row in rows if isinstance(row, dict) and {"step", "losses", "scores", "score"} <= set(row)]
+        found = [_json(path, number, line) for number, line in lines if line.strip()]
+        rows = [row for row in found if _has(row, "step", "losses", "scores", "score")]
         if rows:
-            return rows
+            return (found[0] if _has(found[0], "versions") else {}), rows
     for path in sorted([*folder.glob("*.log"), *folder.glob("*.txt")]):
         rows = parse_console(path.read_text("utf8", errors="replace"))
         if rows:
-            return rows
-    return []
+            return {}, rows
+    return {}, []
+
+
+def _has(value: Any, *keys: str) -> bool:
+    return isinstance(value, dict) and value.keys() >= set(keys)
+
+
+def _without_files(audit: Dict[str, Any]) -> Dict[str, Any]:
+    return {key: value for key, value in audit.items() if key != "files"}
+
+
+def _ceilings(statistics: Dict[str, Any]) -> Dict[str, Any]:
+    views = {
+        view: {
+            "strict": found["strict"]["micro"],
+            "lost": {key: found["lost"][key] for key in ("total", "reasons")},
+        }
+        for view, found in statistics["ceiling"].items()
+    }
+    return {"documents": statistics["documents"], "policy": statistics["policy"], "views": views}
 
 
 def _json(path: Path, line: int, text: str) -> Any:

@@ -1,0 +1,111 @@
+"""The pictures of docs/report.md, of the invented sample corpus: python -m docs.screenshots
+
+Trains two small taggers and a relation classifier on assets/sample/maccrobat (some minutes; what is there already is
+not trained again), writes reports on its test notes, and takes pictures of them in headless Chromium.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple
+
+from benchmarks.browser import browser, missing, resize, scheme
+from benchmarks.common import BENCHMARKS, ROOT, run_logged
+from spacy_clinical_ner.files import replacing
+
+SAMPLE, WORK, IMAGES = ROOT / "assets/sample/maccrobat", BENCHMARKS / "work/screenshots", ROOT / "docs/images"
+STEPS = ["--training.max_steps", "150", "--training.eval_frequency", "25"]
+TAGGERS: Dict[str, List[str]] = {"crf": [], "softmax": ["--components.crf_ner.model.decoder", "softmax"]}
+
+
+class Picture(NamedTuple):
+    """A window on a page. at: the id that stands at its top; "" for the top of the page."""
+
+    name: str
+    page: str
+    width: int
+    height: int
+    mode: str
+    at: str = ""
+
+
+PICTURES = (
+    Picture("report-1280-light", "figures", 1280, 860, "light"),
+    Picture("report-1280-dark", "figures", 1280, 900, "dark", "errors"),
+    Picture("report-390-light", "figures", 390, 800, "light"),
+    Picture("report-390-dark", "figures", 390, 800, "dark", "confidence"),
+    Picture("report-text-1280-light", "text", 1280, 560, "light", "relation"),
+    Picture("report-text-390-dark", "text", 390, 800, "dark", "text"),
+)
+
+
+def run(name: str, *words: Any) -> None:
+    """Run a module of Python with its log in WORK."""
+    print(f"{name} ...", flush=True)
+    run_logged(name, [sys.executable, "-m", *words], WORK / f"{name}.log")
+
+
+def train(name: str, config: str, *edits: str) -> Path:
+    """The best pipeline of a short training on the sample."""
+    folder = WORK / name
+    if not (folder / "model-best").is_dir():
+        paths = ["--paths.train", SAMPLE / "train", "--paths.dev", SAMPLE / "dev", "--output", folder]
+        run(name, "spacy", "train", f"configs/{config}.cfg", *paths, *STEPS, *edits)
+    return folder / "model-best"
+
+
+def make_pages() -> Dict[str, Path]:
+    """The report of two systems, and one of the first with the text of its notes."""
+    relations = train("relations", "maccrobat_relations")
+    predictions = []
+    for name, edits in TAGGERS.items():
+        found, related = WORK / f"found-{name}", WORK / f"related-{name}"
+        options = ("spacy_clinical_ner", "annotate", "--overwrite")
+        run(f"find-{name}", *options, train(name, "maccrobat", *edits), SAMPLE / "test", found, "--confidence")
+        run(f"relate-{name}", *options, relations, found, related, "--given-entities")
+        predictions.append(related)
+    common = ["spacy_clinical_ner", "report", SAMPLE / "test", *predictions, "--name", "crf", "--name", "softmax"]
+    common += ["--train", SAMPLE / "train", "--pipeline", relations, "--title", "MACCROBAT, invented sample"]
+    pages = {"figures": WORK / "figures.html", "text": WORK / "text.html"}
+    run("report-figures", *common, "--training", WORK / "crf", "--output", pages["figures"])
+    run("report-text", *common, "--show-text", "--output", pages["text"])
+    return pages
+
+
+def take(driver: Any, picture: Picture, page: Path) -> bytes:
+    """A picture as PNG."""
+    scheme(driver, picture.mode)
+    resize(driver, picture.width, picture.height, touch=picture.width < 500)
+    driver.get(page.as_uri())
+    if picture.at == "relation":
+        driver.execute_script(
+            "const row = [...document.querySelectorAll('li[data-tail]:not([data-kind])')][2];"
+            "row.closest('details').open = true; row.querySelector('a').click(); scrollBy(0, 60)"
+        )
+    elif picture.at:
+        driver.execute_script("document.getElementById(arguments[0]).scrollIntoView(); scrollBy(0, 30)", picture.at)
+    return bytes(driver.get_screenshot_as_png())
+
+
+def main() -> int:
+    """Make the pages and their pictures."""
+    from PIL import Image
+
+    needed = missing()
+    if needed:
+        print(f"docs.screenshots: not installed: {needed}", file=sys.stderr)
+        return 2
+    pages = make_pages()
+    with browser() as driver:
+        for picture in PICTURES:
+            image = Image.open(io.BytesIO(take(driver, picture, pages[picture.page]))).convert("RGB").quantize(48)
+            with replacing(IMAGES / f"{picture.name}.png") as temporary:
+                image.save(temporary, format="png", optimize=True)
+            print(IMAGES / f"{picture.name}.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
