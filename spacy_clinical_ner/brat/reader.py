@@ -42,6 +42,7 @@ def create_brat_corpus(
     seed: int = 0,
     offsets: str = "characters",
     lenient: bool = False,
+    empty_share: float = 1.0,
 ) -> Callable[[Language], Iterable[Example]]:
     """A corpus for `[corpora.train]` and `[corpora.dev]`: a function from a pipeline to Examples.
 
@@ -61,6 +62,8 @@ def create_brat_corpus(
     offsets: how the .ann files count: "characters" as brat does, "crlf-as-one", "utf-16", "bytes", "no-bom", or "auto",
         by which each note is read in the way that makes all of its mention texts agree.
     lenient: drop malformed lines, and lines that need them, and name each in the log, instead of stopping at the first.
+    empty_share: keep only this share (0 to 1) of the pieces without a mention, the same ones in every pass; for large
+        encoders on a CPU, together with max_length. What is learnt so expects mentions more often than they come.
 
     Raises ValueError for an unknown policy or a negative number, and when it is read, InputError for bad data.
     """
@@ -68,10 +71,23 @@ def create_brat_corpus(
         raise ValueError("max_length and limit are 0 or more")
     if offsets not in OFFSETS:
         raise ValueError(f"offsets is one of {', '.join(OFFSETS)}, not {offsets!r}")
+    if not 0.0 <= empty_share <= 1.0:
+        raise ValueError(f"empty_share is a share from 0 to 1, not {empty_share}")
     policy = Policy(overlap, misaligned, discontinuous, trim_whitespace)
     paths = [Path(each) for each in (path if isinstance(path, list) else [path])]
     return BratCorpus(
-        paths, spans_key, policy, gold_tokens, gold_mentions, max_length, limit, shuffle, seed, offsets, lenient
+        paths,
+        spans_key,
+        policy,
+        gold_tokens,
+        gold_mentions,
+        max_length,
+        limit,
+        shuffle,
+        seed,
+        offsets,
+        lenient,
+        empty_share,
     )
 
 
@@ -91,6 +107,7 @@ class BratCorpus:
         seed: int,
         offsets: str,
         lenient: bool,
+        empty_share: float,
     ) -> None:
         self.paths = paths
         self.spans_key = spans_key
@@ -103,12 +120,13 @@ class BratCorpus:
         self.seed = seed
         self.offsets = offsets
         self.lenient = lenient
+        self.empty_share = empty_share
         self.epoch = 0
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
         epoch = self.epoch
         self.epoch += 1
-        references = self._pieces(nlp)
+        references = self._kept(self._pieces(nlp))
         if self.shuffle:
             shuffled = list(references)
             random.Random(f"{self.seed}/{epoch}").shuffle(shuffled)
@@ -118,6 +136,14 @@ class BratCorpus:
             if self.gold_mentions:
                 copy_mentions(reference, predicted)
             yield Example(predicted, reference)
+
+    def _kept(self, pieces: Iterator[Doc]) -> Iterator[Doc]:
+        """All pieces with a mention; of the others a share that is drawn alike in every pass."""
+        draw = random.Random(self.seed)
+        for piece in pieces:
+            empty = not piece.ents and not piece.spans.get(self.spans_key)
+            if not empty or draw.random() < self.empty_share:
+                yield piece
 
     def _pieces(self, nlp: Language) -> Iterator[Doc]:
         lost = 0

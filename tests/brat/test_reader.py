@@ -78,6 +78,25 @@ def test_limit_and_negative_numbers(nlp, folder):
             create_brat_corpus(folder, **{name: -1})
 
 
+def test_pieces_without_mentions_can_be_left_out(nlp, tmp_path):
+    for number in range(200):
+        entities = [Entity("T1", "X", ((0, 1),), "a")] if number % 10 == 0 else []
+        write_document(BratDocument(f"{number:03}", "a b", entities=entities), tmp_path / f"{number:03}.txt")
+
+    def kept(**options):
+        corpus = create_brat_corpus(tmp_path, spans_key="sc", **options)
+        return [[bool(example.reference.ents) for example in corpus(nlp)] for _ in range(2)]
+
+    first, second = kept(empty_share=0.3)
+    assert first == second == kept(empty_share=0.3)[0] != kept(empty_share=0.3, seed=1)[0]
+    assert sum(first) == 20
+    assert 35 < len(first) - sum(first) < 75
+    assert kept(empty_share=0.0)[0] == [True] * 20
+    assert len(kept()[0]) == 200
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        create_brat_corpus(tmp_path, empty_share=1.5)
+
+
 def test_shuffling_differs_by_epoch_and_is_repeatable(nlp, tmp_path):
     for number in range(8):
         write_document(BratDocument("", str(number)), tmp_path / f"{number}.txt")
