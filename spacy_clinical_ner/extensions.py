@@ -239,15 +239,14 @@ def _user_data(doc: Doc) -> Dict[Any, Any]:
 
 def register() -> None:
     """Make the extensions known to spaCy; harmless when called twice."""
-    known: List[Tuple[Any, ...]] = [
-        (Doc, "relations", get_relations, set_relations),
-        (Doc, "confidence", get_confidences, set_confidences),
-        (Doc, "label_attention", get_label_attention, set_label_attention),
-        (Span, "confidence", get_confidence, set_confidence),
-    ]
-    for kind, name, getter, setter in known:
-        if not kind.has_extension(name):
-            kind.set_extension(name, getter=getter, setter=setter)
+    if not Doc.has_extension("relations"):
+        Doc.set_extension("relations", getter=get_relations, setter=set_relations)
+    if not Doc.has_extension("confidence"):
+        Doc.set_extension("confidence", getter=get_confidences, setter=set_confidences)
+    if not Doc.has_extension("label_attention"):
+        Doc.set_extension("label_attention", getter=get_label_attention, setter=set_label_attention)
+    if not Span.has_extension("confidence"):
+        Span.set_extension("confidence", getter=get_confidence, setter=set_confidence)
 
 
 register()
