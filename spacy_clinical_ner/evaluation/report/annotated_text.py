@@ -79,9 +79,7 @@ def annotated(note: NoteErrors, number: int) -> Dict[str, Any]:
     }
 
 
-def _pieces(
-    note: NoteErrors, prefix: str, linked: AbstractSet[Mention]
-) -> Tuple[List[Piece], Dict[Mention, str]]:
+def _pieces(note: NoteErrors, prefix: str, linked: AbstractSet[Mention]) -> Tuple[List[Piece], Dict[Mention, str]]:
     """The pieces of the text, and the id of the one at which each of the `linked` mentions begins."""
     text = note.document.text
     parts: List[_Fragment] = []

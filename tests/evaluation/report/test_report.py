@@ -377,7 +377,7 @@ def test_command(folders, monkeypatch):
     page = (folders / "r.html").read_text("utf8")
     parse(page)
     assert "CRF minus other" in page and "Loss over updates" in page
-    for suffix in ("md", "json"):
+    for suffix in ("md", "json", "html", "md", "json"):  # its own pages are replaced
         assert runner.invoke(cli.app, [*arguments, "-o", str(folders / f"r.{suffix}")]).exit_code == 0
     with pytest.raises(ClinicalNerError, match="ends in"):
         runner.invoke(cli.app, [*arguments, "-o", str(folders / "r.txt")], catch_exceptions=False)
