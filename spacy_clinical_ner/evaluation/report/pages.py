@@ -149,8 +149,8 @@ def _charts(figures: Mapping[str, Any]) -> Dict[str, str]:
         updates = training["updates"]
         steps = [row["step"] for row in updates]
         for key, title in (("losses", "loss since the last evaluation"), ("scores", "score, percent")):
-            names = {name for row in updates for name in row[key] if name != "speed"}
-            names = sorted(names, key=lambda name: (not name.endswith("_f"), name))
+            keys = {name for row in updates for name in row[key] if name != "speed"}
+            names = sorted(keys, key=lambda name: (not name.endswith("_f"), name))
             lines = [Series(name, steps, [row[key].get(name) for row in updates], ".") for name in names[:4]]
             if lines:
                 charts[key] = line_chart(lines, "update", title)
