@@ -41,7 +41,9 @@ def render(collected: Collected, kind: str, title: str) -> str:
         charts = _charts(figures)
         values["charts"] = dict(zip(charts, unique_ids(list(charts.values()))))
         values["note_ids"] = {note.document.name: f"note-{number}" for number, note in enumerate(collected.notes)}
-        values["notes"] = [annotated(note, number) for number, note in enumerate(collected.notes)]
+        # One after the other: thousands of notes in pieces would take more memory than the page.
+        views = (annotated(note, number) for number, note in enumerate(collected.notes))
+        values["notes"] = views if collected.notes else []
     return environment(kind).get_template(f"report.{kind}").render(values)
 
 
