@@ -54,6 +54,8 @@ def browser(width: int = 1280, height: int = 900) -> Iterator[Any]:
         options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
         service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
         driver = webdriver.Chrome(options=options, service=service)
+        driver.command_executor.client_config.timeout = 600  # a large page on a busy machine
+        driver.set_page_load_timeout(600)
         try:
             resize(driver, width, height)
             driver.get("about:blank")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,11 @@ def test_delivery_clears_old_predictions_scores_builds_installs_and_tries(
     assert wheel == Path("packages/en_c_ner-1.0.0/dist/en_c_ner-1.0.0-py3-none-any.whl")
     assert wheel.is_file()
     assert (calls["force"], calls["name"], calls["brat"]) == (True, "en_c_ner", Path(BRAT))
+    page = (places / "training/c/report.html").read_text(encoding="utf8")
+    assert "best strict micro F" in page and "Fever" not in page
+    with zipfile.ZipFile(wheel) as archive:
+        card = archive.read("en_c_ner-1.0.0.dist-info/METADATA").decode("utf8")
+    assert "| micro | 100.00 | 100.00 | 100.00 |" in card and "Fever" not in card
 
 
 def test_other_folders_are_not_cleared(places: Path, monkeypatch, capsys) -> None:

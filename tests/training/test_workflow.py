@@ -7,6 +7,7 @@ from spacy.tokens import DocBin
 from spacy.util import load_config, walk_dict
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
+from spacy_clinical_ner.evaluation.report.training import read_training
 from spacy_clinical_ner.tokenization import blank_pipeline
 from spacy_clinical_ner.training.workflow import (
     encoder_overrides,
@@ -114,7 +115,10 @@ def write_config(folder: Path) -> Path:
 
 
 def test_trains_with_the_paths_of_the_workflow(data: Path, capsys: pytest.CaptureFixture) -> None:
+    (data / "train.audit.json").write_text('{"lines": {}, "mentions": {}, "files": {}}')
     best = train_pipeline(write_config(data), data, data / "out", {"system.seed": 3})
+    left = read_training(data / "out")
+    assert left["updates"] and "torch" in left["versions"] and left["audits"].keys() == {"train.audit.json"}
     config = (best / "config.cfg").read_text(encoding="utf8")
     assert "seed = 3" in config
     assert best == data / "out" / "model-best"

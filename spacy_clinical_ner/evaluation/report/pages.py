@@ -41,7 +41,9 @@ def render(collected: Collected, kind: str, title: str) -> str:
         charts = _charts(figures)
         values["charts"] = dict(zip(charts, unique_ids(list(charts.values()))))
         values["note_ids"] = {note.document.name: f"note-{number}" for number, note in enumerate(collected.notes)}
-        values["notes"] = [annotated(note, number) for number, note in enumerate(collected.notes)]
+        # One after the other: thousands of notes in pieces would take more memory than the page.
+        views = (annotated(note, number) for number, note in enumerate(collected.notes))
+        values["notes"] = views if collected.notes else []
     return environment(kind).get_template(f"report.{kind}").render(values)
 
 
@@ -149,8 +151,8 @@ def _charts(figures: Mapping[str, Any]) -> Dict[str, str]:
         updates = training["updates"]
         steps = [row["step"] for row in updates]
         for key, title in (("losses", "loss since the last evaluation"), ("scores", "score, percent")):
-            names = {name for row in updates for name in row[key] if name != "speed"}
-            names = sorted(names, key=lambda name: (not name.endswith("_f"), name))
+            keys = {name for row in updates for name in row[key] if name != "speed"}
+            names = sorted(keys, key=lambda name: (not name.endswith("_f"), name))
             lines = [Series(name, steps, [row[key].get(name) for row in updates], ".") for name in names[:4]]
             if lines:
                 charts[key] = line_chart(lines, "update", title)

@@ -248,14 +248,14 @@ def test_the_notes_stand_on_the_page_if_asked_for(folders):
 def test_what_is_right_and_what_is_wrong_is_told_apart_in_the_text(folders):
     (note, *_) = collect(folders / "gold", [folders / "one"], samples=20, show_text=True).notes
     view = annotated(note, 0)
-    pieces = {piece["text"]: piece for piece in view["pieces"]}
-    assert pieces["fever"]["starts"] == [("both", "Sign")] and not pieces["fever"]["wrong"]
-    assert pieces["aspirin"]["starts"] == [("gold", "Drug")] and pieces["aspirin"]["wrong"]
-    assert pieces["aspirin"]["gold"] == ["Drug"] and pieces["aspirin"]["predicted"] == []
+    pieces = {piece.text: piece for piece in view["pieces"]}
+    assert pieces["fever"].starts == [("both", "Sign")] and not pieces["fever"].wrong
+    assert pieces["aspirin"].starts == [("gold", "Drug")] and pieces["aspirin"].wrong
+    assert pieces["aspirin"].gold == ["Drug"] and pieces["aspirin"].predicted == []
     (error,), (relation,) = view["errors"], view["relations"]
-    assert (error["kind"], error["place"]) == ("missed", pieces["aspirin"]["id"])
+    assert (error["kind"], error["place"]) == ("missed", pieces["aspirin"].id)
     assert (relation["kind"], relation["side"], relation["head"]) == ("mention_missing", "gold", "rash")
-    assert (relation["head_place"], relation["tail_place"]) == (pieces["rash"]["id"], pieces["aspirin"]["id"])
+    assert (relation["head_place"], relation["tail_place"]) == (pieces["rash"].id, pieces["aspirin"].id)
 
 
 def test_candidates_are_asked_for_each_system(folders):
@@ -377,7 +377,7 @@ def test_command(folders, monkeypatch):
     page = (folders / "r.html").read_text("utf8")
     parse(page)
     assert "CRF minus other" in page and "Loss over updates" in page
-    for suffix in ("md", "json"):
+    for suffix in ("md", "json", "html", "md", "json"):  # its own pages are replaced
         assert runner.invoke(cli.app, [*arguments, "-o", str(folders / f"r.{suffix}")]).exit_code == 0
     with pytest.raises(ClinicalNerError, match="ends in"):
         runner.invoke(cli.app, [*arguments, "-o", str(folders / "r.txt")], catch_exceptions=False)
