@@ -88,7 +88,7 @@ def main() -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             error.show()  # type: ignore[attr-defined]
             sys.exit(2)
-        path = error.ctx.command_path if getattr(error, "ctx", None) else PROGRAM
+        path = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
         _fail(f"{path.removeprefix(PROGRAM).strip()}: {error.format_message()} (see {path} --help)".removeprefix(": "))
     finally:
         signal.signal(signal.SIGTERM, before)

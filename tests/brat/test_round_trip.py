@@ -26,7 +26,7 @@ POLICIES = st.fixed_dictionaries(
 )
 WRITERS = {"clinical": blank_pipeline("es"), "spacy": spacy.blank("en")}
 READER = blank_pipeline("es")
-# Mentions whose text is not what stands at their offsets: the note was corrected behind them ("清道夫I" for "清道夫玉").
+# Mentions whose text is not what stands at their offsets: one sign of the note was changed after annotation.
 MALFORMED_LINES = {"diabetes/train": [("138_7", 247), ("152_16", 370), ("25_1", 365), ("28", 106)]}
 
 
