@@ -56,7 +56,7 @@ $(VENV)-oldest/.dev: constraints-oldest.txt setup.cfg pyproject.toml
 
 $(VENV)-newest/.dev: setup.cfg pyproject.toml
 	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --upgrade 'setuptools>=70.1' wheel torch
+	$(@D)/bin/python -m pip install --quiet --upgrade 'setuptools>=70.1' wheel pybind11 torch
 	$(@D)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --no-build-isolation --editable '.[dev]'
 	touch $@
 

@@ -11,7 +11,7 @@ checksums of the mentions, never their text, since warnings and errors show them
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 from zlib import crc32
 
 import numpy as np
@@ -166,15 +166,18 @@ def _entries(doc: Doc, name: str) -> Iterator[Tuple[Tuple[str, str, int, int], A
     )
 
 
-class LabelAttention(NamedTuple):
+class LabelAttention(Dict[str, Any]):
     """How much each token attends to each tag of a label attention network.
 
     weights: (layers, heads, tokens, tags) float32; over the tags (of each chain of tags, in the last layer) they sum
         to 1. tags: names of the tags, "O", "B-<label>", ...
+    As a dictionary it is its own form in JSON: "weights" as lists of lists, and "tags".
     """
 
-    weights: NDArray[np.float32]
-    tags: List[str]
+    def __init__(self, weights: NDArray[np.float32], tags: List[str]) -> None:
+        super().__init__(weights=weights.tolist(), tags=tags)
+        self.weights = weights
+        self.tags = tags
 
 
 def get_label_attention(doc: Doc) -> Optional[LabelAttention]:
@@ -201,18 +204,22 @@ def get_label_attention(doc: Doc) -> Optional[LabelAttention]:
     return LabelAttention(np.stack([columns[place] for place in now], axis=2), tags)
 
 
-def set_label_attention(doc: Doc, value: LabelAttention) -> None:
+def set_label_attention(doc: Doc, value: Mapping[str, Any]) -> None:
+    """Replace the attention by a `LabelAttention`, or by one in its JSON form."""
+    store_label_attention(doc, np.asarray(value["weights"], dtype="float32"), value["tags"])
+
+
+def store_label_attention(doc: Doc, weights: NDArray[np.float32], tags: Sequence[str]) -> None:
     """Store the attention. Raises ValueError if its shape is not that of the Doc and the tags."""
-    weights = np.asarray(value.weights, dtype="float32")
-    if weights.ndim != 4 or weights.shape[2:] != (len(doc), len(value.tags)):
-        raise ValueError(f"label attention of shape {weights.shape} for {len(doc)} tokens and {len(value.tags)} tags")
+    if weights.ndim != 4 or weights.shape[2:] != (len(doc), len(tags)):
+        raise ValueError(f"label attention of shape {weights.shape} for {len(doc)} tokens and {len(tags)} tags")
     data = _user_data(doc)
     for key in [key for key in data if key == LABEL_ATTENTION or _is_ours(key, LABEL_ATTENTION)]:
         del data[key]
     places = np.asarray([token.idx for token in doc], dtype="int64")
     words = np.asarray([token.orth for token in doc], dtype="uint64")
     name = f"{LABEL_ATTENTION}:{format(crc32(weights.tobytes()), '08x')}"
-    stored = {"weights": weights, "tags": list(value.tags), "places": places, "words": words}
+    stored = {"weights": weights, "tags": list(tags), "places": places, "words": words}
     data[(_SPACY, name, 0, len(doc.text))] = stored
 
 

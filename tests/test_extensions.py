@@ -125,3 +125,14 @@ def test_label_attention_follows_its_tokens(doc):
     with doc.retokenize() as retokenizer:
         retokenizer.merge(doc[6:8])
     assert doc._.label_attention is None
+
+
+def test_label_attention_in_json(doc):
+    import numpy as np
+
+    weights = np.random.default_rng(0).random((2, 3, len(doc), 2), dtype="float32")
+    doc._.label_attention = LabelAttention(weights, ["O", "B-X"])
+    form = json.loads(json.dumps(doc.to_json(underscore=["label_attention"])))
+    assert form["_"]["label_attention"]["tags"] == ["O", "B-X"]
+    again = Doc(doc.vocab).from_json(form)
+    assert np.array_equal(again._.label_attention.weights, weights) and again._.label_attention.tags == ["O", "B-X"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Sequence
 
 import typer
 
-from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.errors import ClinicalNerError, MalformedLineError
+
+PROGRAM = "clinical-ner"
 
 app = typer.Typer(
-    name="clinical-ner",
+    name=PROGRAM,
     help="Turn BRAT-annotated clinical notes into spaCy pipelines, and back.\n\n"
     "Exit status: 0 done; 1 done, but a threshold was crossed; 2 bad input or usage.",
     no_args_is_help=True,
@@ -65,17 +67,42 @@ def _register() -> None:
 
 
 def main() -> None:
-    """Run the command line; bad input ends with one line on stderr and status 2."""
+    """Run the command line; bad input and wrong usage end with one line on stderr and status 2."""
     _register()
     before = signal.signal(signal.SIGTERM, _end)
     try:
-        app()
+        status = app(prog_name=PROGRAM, standalone_mode=False)
+    except MalformedLineError as error:
+        advice = "--lenient drops and names such lines" if _offers("lenient", sys.argv[1:]) else error.advice
+        _fail(f"{error.path}:{error.line}: {error.reason}; {advice}")
     except ClinicalNerError as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except typer.Abort:
+        status = 1
+    except Exception as error:
+        # Errors of usage: typer brings a click of its own in some versions, so that no class is theirs in all.
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        path = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
+        _fail(f"{path.removeprefix(PROGRAM).strip()}: {error.format_message()} (see {path} --help)".removeprefix(": "))
     finally:
         signal.signal(signal.SIGTERM, before)
+    sys.exit(status)
+
+
+def _offers(option: str, words: Sequence[str]) -> bool:
+    """Whether the command that these words call has an option of this name."""
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        if word not in getattr(command, "commands", {}):
+            break
+        command = command.commands[word]
+    return any(parameter.name == option for parameter in command.params)
 
 
 def _end(number: int, frame: Any) -> NoReturn:

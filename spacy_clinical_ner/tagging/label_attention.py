@@ -61,7 +61,7 @@ class LabelAttentionRecognizer(CrfEntityRecognizer):
             for doc, weights in zip(docs, label_attention(self.model, self.model_input(docs))):
                 if self.view is not None:
                     weights = _on_tokens(self.view(doc), weights, len(doc))
-                extensions.set_label_attention(doc, extensions.LabelAttention(weights, self.tags))
+                extensions.store_label_attention(doc, weights, self.tags)
 
 
 def _on_tokens(view: View, weights: NDArray[np.float32], length: int) -> NDArray[np.float32]:

@@ -233,6 +233,26 @@ def test_the_command_line(shifted, tmp_path, monkeypatch, capsys):
     assert run_command("evaluate", monkeypatch, shifted, shifted, "--offsets", "crlf-as-one", "--fail-under", "1") == 0
 
 
+@pytest.mark.parametrize("unit", ["utf-16", "bytes"])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+def test_ways_that_come_together_are_named_and_read_by_auto(unit, bom):
+    """CRLF as one line end, UTF-16 units or bytes, and perhaps no byte order mark: none of them fits alone."""
+    text = bom + "Niña 🩺 años\r\nfiebre\r\ny tos\r\n"
+    spans = [(text.index(word), text.index(word) + len(word)) for word in ("Niña", "fiebre", "tos")]
+    units = {"utf-16": lambda part: len(part.encode("utf-16-le")) // 2, "bytes": lambda part: len(part.encode())}
+
+    def count(place):
+        return units[unit](text[:place].replace("\r\n", "\n").removeprefix("\ufeff"))
+
+    ann = "".join(f"T{i}\tX {count(start)} {count(end)}\t{text[start:end]}\n" for i, (start, end) in enumerate(spans))
+    with pytest.raises(OffsetsError) as caught:
+        parse_standoff("n", text, ann)
+    assert "each CRLF as one character, " in caught.value.reason and "--offsets auto" in caught.value.reason
+    document = parse_standoff("n", text, ann, offsets="auto")
+    assert [entity.fragments for entity in document.entities] == [(span,) for span in spans]
+    assert document.audit.counts()["repaired"] == 3
+
+
 @pytest.mark.data
 @pytest.mark.skipif(not DATA, reason="CLINICAL_NER_DATA names no folder of real corpora")
 def test_variants_of_real_notes_are_all_detected(tmp_path):

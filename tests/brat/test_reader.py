@@ -8,9 +8,9 @@ from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import load_config, load_model_from_config, registry
 
-from spacy_clinical_ner.brat import BratDocument, Entity, RelationLine, read_folder, to_doc, write_document
+from spacy_clinical_ner.brat import BratDocument, Entity, RelationLine, from_doc, read_folder, to_doc, write_document
 from spacy_clinical_ner.brat.reader import create_brat_corpus, cut_doc
-from spacy_clinical_ner.errors import InputError
+from spacy_clinical_ner.errors import InputError, MalformedLineError
 from spacy_clinical_ner.extensions import Relation, set_relations
 from spacy_clinical_ner.tokenization import blank_pipeline
 
@@ -256,3 +256,28 @@ def test_gold_mentions_on_the_predicted_side_and_nothing_else(nlp, folder):
     assert not first.predicted._.relations
     (first, *_) = create_brat_corpus(folder, gold_mentions=True, gold_tokens=True)(nlp)
     assert [s.text for s in first.predicted.spans["sc"]] == ["arcinom", "Dolor", "leve"]
+
+
+def test_lenient_names_what_it_drops_once(nlp, folder, caplog):
+    ann = folder / "1.ann"
+    bad = "T9\tSIGN 4 7\tFUG\n\nR9\tOF Arg1:T9 Arg2:T1\t\n"
+    whole = ann.read_text(encoding="utf8") + bad
+    ann.write_text(whole, encoding="utf8", newline="")
+    n_lines = whole[: whole.index(bad)].count("\n")
+    with pytest.raises(MalformedLineError, match=f"1.ann:{n_lines + 1}: .*convert --lenient`.*`lenient = true`"):
+        list(create_brat_corpus(folder)(nlp))
+    corpus = create_brat_corpus(folder, lenient=True)
+    assert [len(example.reference.spans["sc"]) for example in corpus(nlp)] == [3, 3, 2]
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split(": ")[0] for line in said] == [f"{ann}:{n_lines + 1}", f"{ann}:{n_lines + 3}"]
+    assert all(": dropped: " in line and "FUG" not in line for line in said)
+    list(corpus(nlp))
+    assert len(caplog.records) == 2
+    # What was dropped is written out again where it stood.
+    [_, example, _] = corpus(nlp)
+    write_document(from_doc(example.reference), folder / "out" / "1.txt")
+    assert (folder / "out" / "1.ann").read_text(encoding="utf8") == whole
+    # A new mention gets no id that a malformed line has.
+    example.reference.ents = [Span(example.reference, 0, 1, "NEW")]
+    example.reference.spans["sc"] = []
+    assert [entity.id for entity in from_doc(example.reference).entities] == ["T10"]

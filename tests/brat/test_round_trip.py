@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from spacy.tokens import DocBin
 
 from spacy_clinical_ner.brat import from_doc, read_document, read_folder, to_doc, write_document
+from spacy_clinical_ner.brat.offsets import TEXT_DIFFERS
 from spacy_clinical_ner.tokenization import blank_pipeline
 from tests.brat.strategies import brat_files
 
@@ -25,6 +26,8 @@ POLICIES = st.fixed_dictionaries(
 )
 WRITERS = {"clinical": blank_pipeline("es"), "spacy": spacy.blank("en")}
 READER = blank_pipeline("es")
+# Mentions whose text is not what stands at their offsets: one sign of the note was changed after annotation.
+MALFORMED_LINES = {"diabetes/train": [("138_7", 247), ("152_16", 370), ("25_1", 365), ("28", 106)]}
 
 
 def through_docbin(docs):
@@ -89,14 +92,16 @@ def test_editing_never_leaves_dangling_lines(tmp_path_factory, files, keep):
     ],
 )
 def test_real_corpora_come_back_byte_for_byte(part, tmp_path):
+    """Lines that are malformed, too, of which there are but the known ones."""
     folder = Path(DATA) / part
-    documents = list(read_folder(folder))
+    documents = list(read_folder(folder, on_error="drop"))
     n_lines = sum(
         1 for path in folder.rglob("*.ann") for line in path.read_bytes().split(b"\n") if line.strip(b" \t\r")
     )
     counts = [document.audit.counts() for document in documents]
     assert sum(sum(count.values()) for count in counts) == n_lines > 0
-    assert sum(count["dropped"] for count in counts) == 0
+    dropped = {(d.name, s.line): s.reason for d in documents for s in d.audit.states if s.state == "dropped"}
+    assert dropped == dict.fromkeys(MALFORMED_LINES.get(part, []), TEXT_DIFFERS)
 
     docs = through_docbin([to_doc(READER, document) for document in documents])
     n_returned = 0
@@ -105,6 +110,9 @@ def test_real_corpora_come_back_byte_for_byte(part, tmp_path):
         for suffix in (".txt", ".ann"):
             written = (tmp_path / document.name).with_suffix(suffix).read_bytes()
             assert written == (folder / document.name).with_suffix(suffix).read_bytes()
-        n_returned += sum(1 for line in written.split(b"\n") if line)
+        n_returned += sum(1 for line in written.split(b"\n") if line.strip(b" \t\r"))
     assert n_returned == n_lines
-    print(f"{part}: {len(documents)} notes, {n_lines} annotation lines read, {n_returned / n_lines:.2%} given back")
+    print(
+        f"{part}: {len(documents)} notes, {n_lines} annotation lines read, {n_returned / n_lines:.2%} given back, "
+        f"of which malformed: {', '.join(f'{name}.ann:{line}' for name, line in dropped) or 'none'}"
+    )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
+import time
 from functools import partial
 
 import pytest
@@ -65,6 +67,34 @@ def test_word_cloud_only_if_asked(corpus, tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, corpus, "--lang", "es", "--output", output, "--word-cloud") == 0
     assert (output / "word_cloud.png").is_file()
     assert "arcinoma" not in capsys.readouterr().out
+
+
+def test_labels_with_a_dollar_and_two_thousand_labels(tmp_path, monkeypatch):
+    """The picture has the most frequent ones, the report all; matplotlib's mathematics read no label."""
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "a.txt").write_text("tos " * 2000, encoding="utf8")
+    labels = [r"$\\frac{", "$x$", *(f"L{number}" for number in range(1998))]
+    lines = [f"T{i + 1}\t{label} {4 * i} {4 * i + 3}\ttos\n" for i, label in enumerate(labels)]
+    (folder / "a.ann").write_text("".join(lines), encoding="utf8")
+    output = tmp_path / "statistics"
+    started = time.process_time()
+    assert run(monkeypatch, folder, "--output", output) == 0
+    assert time.process_time() - started < 30
+    report = json.loads((output / "stats.json").read_text(encoding="utf8"))
+    assert set(report["entities"]["labels"]) == set(labels)
+    assert (output / "entities.png").stat().st_size < 1_000_000  # of 2,000 bars it would be larger by far
+
+
+@pytest.mark.parametrize("lang, package", [("th", "pythainlp"), ("ja", "sudachipy")])
+def test_a_language_whose_words_are_not_known_is_named(corpus, monkeypatch, capsys, lang, package):
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed")
+    assert run(monkeypatch, corpus, "--lang", lang) == 0
+    assert f"tokenizer for {lang} is not installed" in " ".join(capsys.readouterr().out.split())
+    assert run(monkeypatch, corpus, "--lang", "zh") == run(monkeypatch, corpus, "--lang", "es") == 0
+    assert "not installed" not in capsys.readouterr().out
 
 
 def one_line(capsys):

@@ -49,7 +49,7 @@ def test_nothing_is_stored_unless_asked_for(trained):
 
 def test_the_last_layer_says_what_is_decoded(storing):
     doc = storing(TEXT)
-    weights, tags = doc._.label_attention
+    weights, tags = doc._.label_attention.weights, doc._.label_attention.tags
     assert tags == TAGS
     assert weights.shape == (2, 5, len(doc), len(TAGS)) and weights.dtype == np.float32
     np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
@@ -100,7 +100,7 @@ def test_a_chain_for_each_label_has_tags_of_its_own():
     nlp = crf_pipeline(factory="label_attention_ner", **config)
     train(nlp, make_examples(nlp, make_docs(nlp, spans_key="sc")), steps=60)
     doc = nlp(TEXT)
-    weights, tags = doc._.label_attention
+    weights, tags = doc._.label_attention.weights, doc._.label_attention.tags
     assert tags == ["O-SITE", "B-SITE", "I-SITE", "O-TUMOUR", "B-TUMOUR", "I-TUMOUR"]
     assert spans(doc, "sc") == {(3, 4, "SITE"), (2, 4, "TUMOUR")}
     assert tags[weights[-1, 0, 3, :3].argmax()] == "B-SITE" and tags[3 + weights[-1, 0, 3, 3:].argmax()] == "I-TUMOUR"
