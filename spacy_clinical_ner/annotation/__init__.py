@@ -1,5 +1,6 @@
 """Notes in, mentions out."""
 
-from spacy_clinical_ner.annotation.notes import AnnotationSummary, annotate_notes, given_mentions, plan_jobs
+from spacy_clinical_ner.annotation.notes import AnnotationSummary, annotate_notes, plan_jobs
+from spacy_clinical_ner.annotation.piping import given_mentions
 
 __all__ = ["AnnotationSummary", "annotate_notes", "given_mentions", "plan_jobs"]

@@ -68,19 +68,20 @@ def note_rows(
     *,
     spans_key: str = "sc",
     text: bool = False,
-    source: Optional[BratDocument] = None,
+    document: Optional[BratDocument] = None,
     columns: Optional[Mapping[str, Any]] = None,
 ) -> List[Row]:
     """The rows of `ROWS` for one note: mentions in the order of their offsets, then relations.
 
     spans_key: mentions are those of `doc.ents` and of `doc.spans[spans_key]`.
     text: fill the column "text"; else it is null.
-    source: the note with annotations that the Doc was made of, whose ids and fragments are kept.
+    document: what `brat.from_doc` makes of the Doc, if it is at hand.
     columns: further columns, the same in all rows.
     """
-    document = from_doc(doc, spans_key=spans_key, source=source)
+    document = document or from_doc(doc, spans_key=spans_key)
+    mentions = document.mentions()
     values = {(each["start"], each["end"], each["label"]): each["value"] for each in get_confidences(doc)}
-    extents = {entity.id: (entity.start, entity.end, entity.label) for entity in document.mentions().values()}
+    extents = {entity.id: (entity.start, entity.end, entity.label) for entity in mentions.values()}
     carried = dict(columns or {})
     rows = []
     for entity in document.entities:
@@ -98,7 +99,6 @@ def note_rows(
         )
     found = get_relations(doc)
     scores = {(each.label, _extent(each["head"]), _extent(each["tail"])): each.score for each in found}
-    mentions = document.mentions()
     for relation in document.relations:
         head, tail = mentions[relation.head].id, mentions[relation.tail].id
         rows.append(

@@ -59,7 +59,7 @@ def test_json_of_a_note():
 
 def test_ids_and_fragments_of_given_mentions_stay():
     document = parse_standoff("a", "uno dos tres", "T7\tX 0 3;8 12\tuno tres\n")
-    (row,) = note_rows(to_doc(NLP, document), "a", text=True, source=document)
+    (row,) = note_rows(to_doc(NLP, document), "a", text=True)
     assert (row["id"], row["start"], row["end"], row["text"]) == ("T7", 0, 12, "uno tres")
     assert row["fragments"] == [[0, 3], [8, 12]] and flat(row)["fragments"] == "[[0, 3], [8, 12]]"
 
