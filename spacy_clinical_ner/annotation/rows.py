@@ -133,7 +133,7 @@ def omop_rows(rows: Sequence[Row], first: int, system: str, began: datetime.date
     first: number of the first row. system: name and version of the pipeline. began: when the run did.
     Raises ValueError for a note id that is not an integer.
     """
-    result = []
+    result: List[Row] = []
     carried = [name for name in (rows[0] if rows else ()) if name not in {column.name for column in ROWS}]
     for row in rows:
         if row["kind"] != "mention":
