@@ -30,7 +30,8 @@ class AnnotationSummary:
     """What came out.
 
     notes: written. words: tokens in them other than white space. mentions, relations: number per label.
-    seconds: from reading the first note to writing the last one. failures: one error for each note not annotated.
+    seconds: from reading the first note to writing the last one. failures: one error for each note not annotated;
+    of runs that may have many, the first of `n_failed`.
     """
 
     notes: int = 0
@@ -39,6 +40,7 @@ class AnnotationSummary:
     relations: Counter = field(default_factory=Counter)
     seconds: float = 0.0
     failures: List[InputError] = field(default_factory=list)
+    n_failed: int = 0
 
     @property
     def words_per_second(self) -> float:
@@ -143,6 +145,7 @@ def annotate_jobs(
             result = write(job, result, document) or result
         if isinstance(result, InputError):
             summary.failures.append(result)
+            summary.n_failed += 1
             yield job, result
             continue
         summary.notes += 1

@@ -14,7 +14,8 @@ import time
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional
+from uuid import uuid4
 
 from spacy.language import Language
 
@@ -64,9 +65,8 @@ class Run:
 
     @property
     def id(self) -> str:
-        """The same for the same input, pipeline, options and output."""
-        asked = {name: value for name, value in self.manifest.items() if name not in ("began", "finished")}
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+        """Of this run and no other."""
+        return self.manifest["id"]
 
     @property
     def began(self) -> datetime:
@@ -118,6 +118,13 @@ class Run:
         _write(self.folder, self.manifest)
         shutil.rmtree(self.shards, ignore_errors=True)
 
+    def keep(self, name: str, value: Callable[[], Any]) -> Any:
+        """What was found out when the run began, and is the same for all of it."""
+        if name not in self.manifest:
+            self.manifest[name] = value()
+            _write(self.folder, self.manifest)
+        return self.manifest[name]
+
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -127,7 +134,7 @@ class Run:
         for path in (self._done, self.errors):
             path.unlink(missing_ok=True)
         self.manifest["finished"] = False
-        self.manifest["began"] = _now()
+        self.manifest.update(began=_now(), id=uuid4().hex[:16])
         _write(self.folder, self.manifest)
         self.fresh = True
 
@@ -158,7 +165,7 @@ def open_run(folder: Path, output: str, asked: Mapping[str, Any], *, overwrite: 
     try:
         _take(descriptor, output)
         manifest = _manifest(folder)
-        run = Run(folder, output, manifest or {**asked, "began": _now(), "finished": False})
+        run = Run(folder, output, manifest or {**asked, "began": _now(), "id": uuid4().hex[:16], "finished": False})
         if manifest is None:
             _write(folder, run.manifest)
         other = [name for name in asked if run.manifest.get(name) != json.loads(json.dumps(asked[name]))]
