@@ -106,7 +106,7 @@ def annotate_all(
     max_errors: Optional[int] = None,
     progress: bool = False,
 ) -> AnnotationSummary:
-    """Annotate what the output has not yet, and finish it. The summary is of the whole run, but for its seconds.
+    """Annotate what the output has not yet, and finish it. The summary is of the whole run.
 
     pipeline: what workers load where processes cannot inherit the pipeline that is loaded.
     n_process: processes that annotate; with more than one, this process reads and writes.
@@ -118,8 +118,10 @@ def annotate_all(
     run.begin_errors(records)
     summary = AnnotationSummary()
     failed = sum(_count(summary, record) for record in records)
-    read, before = sum(record["read"] for record in records), summary.words
-    number, start = len(records), time.perf_counter()
+    if run.finished:
+        return summary
+    read = sum(record["read"] for record in records)
+    number, last = len(records), time.perf_counter()
     parts = shards(reader.jobs(read), annotator.settings.shard_notes, SHARD_CHARACTERS)
     if n_process > 1:
         engine = _in_workers(annotator, parts, number, pipeline, n_process)
@@ -130,14 +132,15 @@ def annotate_all(
         tqdm(initial=read, total=reader.total(0), unit="note", disable=not progress, smoothing=0.05) as bar,
     ):
         for record, made in engine:
+            now = time.perf_counter()
+            record["seconds"], last = now - last, now
             output.commit(record, made)
             run.add_errors(record)
             failed += _count(summary, record)
             read += record["read"]
             number += 1
-            summary.seconds = time.perf_counter() - start
             bar.total = reader.total(read)
-            bar.set_postfix_str(f"{(summary.words - before) / summary.seconds:,.0f} words/s", refresh=False)
+            bar.set_postfix_str(f"{summary.words_per_second:,.0f} words/s", refresh=False)
             bar.update(read - bar.n)
             if max_errors is not None and failed > max_errors:
                 line = f"{failed:,} notes failed, more than --max-errors {max_errors}; see {run.errors}"
@@ -155,6 +158,7 @@ def _count(summary: AnnotationSummary, record: Record) -> int:
     """Add a part to the summary; how many of its notes failed."""
     summary.notes += record["notes"]
     summary.words += record["words"]
+    summary.seconds += record["seconds"]
     summary.mentions.update(record["mentions"])
     summary.relations.update(record["relations"])
     for each in record["failures"]:

@@ -37,7 +37,7 @@ class Task:
     output: str
     format: str = "brat"
     schema: str = "rows"
-    columns: Columns = Columns()
+    columns: Columns = field(default_factory=Columns)
     text: bool = False
     table_in: Optional[str] = None
     query: Optional[str] = None

@@ -152,6 +152,8 @@ class FileOutput(Output):
         if self.single:
             with replacing(self.target) as temporary:
                 self.join(paths, temporary)
+        elif not parts:
+            self.target.mkdir(parents=True, exist_ok=True)
         elif self.run.shards.exists():  # else a run that was killed had put it there already
             for path in set(self.run.shards.iterdir()) - set(paths):  # of a run that was killed
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
