@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -34,6 +35,7 @@ def relates(doc: Doc) -> Doc:
     return doc
 
 
+@lru_cache(maxsize=1)
 def pipeline() -> Language:
     nlp = blank_pipeline("es")
     ruler = nlp.add_pipe("entity_ruler")

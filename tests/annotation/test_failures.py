@@ -116,7 +116,7 @@ def kills(doc):
 
 
 def test_a_worker_that_is_killed(tmp_path, monkeypatch):
-    nlp = pipeline()
+    nlp = pipeline.__wrapped__()
     nlp.add_pipe("test_failures_kills")
     monkeypatch.setattr("tests.annotation.tasks.pipeline", lambda: nlp)
     notes = [{"note_id": str(n), "text": "mortal" + " largo" * 50 if n == 9 else "tos"} for n in range(20)]

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from spacy_clinical_ner.annotation import tasks as module
 from spacy_clinical_ner.annotation.runs import open_run, unfinished
 from spacy_clinical_ner.errors import OutputError
-from tests.annotation.tasks import random_notes, read_rows, run, tree, write_jsonl
+from tests.annotation.tasks import pipeline, random_notes, read_rows, run, tree, write_jsonl
 
 if sys.platform == "win32":
     pytest.skip("needs fork", allow_module_level=True)
 
+# Of each format; `python -m benchmarks.annotation kills` tries more of them, at random moments.
+KILLS = 5
 FORK = multiprocessing.get_context("fork")
 # What changes the disk, as Python's audit events name it.
 EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree", "sqlite3.connect"}
@@ -45,16 +48,14 @@ def in_child(function, *arguments) -> int:
     return process.exitcode
 
 
-def killed_at(event: int, source: Path, target: str, options: dict) -> None:
-    """Run, and die without a word at the n-th event that changes the disk."""
-    left = event
+def steps(seen, last: int, source: Path, target: str, options: dict) -> None:
+    """Run, count in `seen` the events that change the disk, and die without a word at the last of them, if it comes."""
 
     def hook(name: str, arguments: tuple) -> None:
-        nonlocal left
         writes = name == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
         if name in EVENTS or writes:
-            left -= 1
-            if left == 0:
+            seen.value += 1
+            if seen.value == last:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
@@ -62,24 +63,25 @@ def killed_at(event: int, source: Path, target: str, options: dict) -> None:
 
 
 @pytest.mark.parametrize("format", TARGETS)
-def test_killed_at_every_step(format, tmp_path, monkeypatch):
-    """Each step is the last of one run; all runs together leave what a single one leaves."""
+def test_killed_at_some_steps(format, tmp_path, monkeypatch):
+    """A run dies at a step, so does the next one soon after; all runs together leave what a single one leaves."""
     source = write_jsonl(tmp_path / "in.jsonl", random_notes(17))
-    options = {"format": format, "state": tmp_path / "state"}
     whole = place(format, tmp_path / "whole")
-    run(source, whole, monkeypatch, format=format, state=tmp_path / "whole" / "state")
-    killed = 0
-    for event in random.Random(format).sample(range(1, 60), 14):
-        folder = tmp_path / f"killed{event}"
+    seen = FORK.RawValue("i", 0)  # without a lock, which a killed process would keep
+    monkeypatch.setattr(module, "load_pipeline", lambda name: pipeline())
+    assert in_child(steps, seen, 0, source, whole, {"format": format, "state": tmp_path / "whole" / "state"}) == 0
+    for last in random.Random(format).sample(range(1, seen.value + 1), KILLS):
+        folder = tmp_path / f"killed{last}"
         target = place(format, folder)
-        options["state"] = folder / "state"
-        killed += in_child(killed_at, event, source, target, options) == -signal.SIGKILL
-        in_child(killed_at, event + 3, source, target, options)
+        options = {"format": format, "state": folder / "state"}
+        for offset in (0, 3):
+            seen.value = offset
+            status = in_child(steps, seen, last, source, target, options)
+            assert status == -signal.SIGKILL or offset
         run(source, target, monkeypatch, **options)
-        assert content(format, target) == content(format, whole), f"killed at step {event}"
-        left = {path.name for path in folder.iterdir()} - {Path(target).name, "state"}
-        assert left == set(), f"killed at step {event}"
-    assert killed > 3
+        assert content(format, target) == content(format, whole), f"killed at step {last}"
+        left = {path.name for path in folder.iterdir()} - {TARGETS[format], "state"}
+        assert left == set(), f"killed at step {last}"
 
 
 @pytest.mark.parametrize("format", ["jsonl", "brat", "sql"])
@@ -139,13 +141,12 @@ def test_other_options_input_or_pipeline_are_refused(tmp_path, monkeypatch):
     assert "\n" not in str(told.value)
     with pytest.raises(OutputError, match="another output"):
         run(source, tmp_path / "b.jsonl", monkeypatch, format="jsonl", state=tmp_path / "out.jsonl.run")
-    monkeypatch.setattr("tests.annotation.tasks.WORDS", ())
     import tests.annotation.tasks as helpers
 
     original = helpers.pipeline
 
     def other():
-        nlp = original()
+        nlp = original.__wrapped__()
         nlp.get_pipe("entity_ruler").add_patterns([{"label": "X", "pattern": "tos"}])
         return nlp
 
