@@ -81,9 +81,7 @@ class SqlReader(Reader):
         with _told(self.where):
             if table is not None:
                 source = _table(self.engine, table)
-                missing = [name for name in columns.all if name not in source.c]
-                if missing:
-                    raise ClinicalNerError(f"{self.where}: no column {missing[0]!r} in {table}")
+                columns.check(source.c.keys(), f"{self.where}, table {table}")
                 self.types = {name: _python_type(source.c[name].type) for name in columns.carried}
             else:
                 source = sql.text(query).columns(*map(sql.column, columns.all)).subquery("notes")

@@ -18,7 +18,19 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, nullcontext
 from multiprocessing.connection import wait
-from typing import Any, Callable, Deque, Generator, Iterator, List, NamedTuple, Optional, Tuple
+from typing import (
+    Any,
+    Callable,
+    ContextManager,
+    Deque,
+    Generator,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Tuple,
+)
 
 from spacy.language import Language
 from tqdm import tqdm
@@ -54,6 +66,9 @@ class Settings(NamedTuple):
     shard_notes: int = SHARD_NOTES
 
 
+Made = Generator[Tuple[Record, List[Any]], None, None]  # parts: the record of each, and what `Output.commit` needs
+
+
 class Annotator:
     """Annotates parts of the input; every worker has one."""
 
@@ -68,33 +83,53 @@ class Annotator:
         with given_mentions(self.nlp) if self.settings.given_entities else nullcontext():
             yield
 
+    def intake(self) -> Intake:
+        settings = self.settings
+        if settings.given_entities:
+            return GivenIntake(self.nlp, settings.spans_key, settings.offsets, settings.max_length)
+        return Intake(self.nlp, settings.max_length)
+
     def shard(self, number: int, jobs: List[Job], tick: Callable[[], Any] = lambda: None) -> Tuple[Record, List[Any]]:
         """Make a part of the output, calling `tick` after every note; its record, and what `Output.commit` needs."""
-        settings, summary = self.settings, AnnotationSummary()
-        intake: Intake = Intake(self.nlp, settings.max_length)
-        if settings.given_entities:
-            intake = GivenIntake(self.nlp, settings.spans_key, settings.offsets, settings.max_length)
+        settings, summary, intake = self.settings, AnnotationSummary(), self.intake()
         if settings.unordered:
             jobs = sorted(jobs, key=lambda job: len(job.text))
         failures = []
-        # At its end the vocabulary forgets the words of these notes.
-        zone = self.nlp.memory_zone() if hasattr(self.nlp, "memory_zone") else nullcontext()
-        with zone, self.output.shard(number) as (write, made):
+        with forgetting(self.nlp), self.output.shard(number) as (write, made):
             for failure in annotate_jobs(
                 intake, iter(jobs), write, summary, spans_key=settings.spans_key, confidence=settings.confidence,
                 batch_size=settings.batch_size, batch_tokens=settings.batch_tokens,
             ):  # fmt: skip
                 if failure is not None:
-                    failures.append(_failure(*failure))
+                    failures.append(failure_record(*failure))
                 tick()
-        counts = {"notes": summary.notes, "words": summary.words}
-        found = {"mentions": dict(summary.mentions), "relations": dict(summary.relations)}
-        return {"shard": number, "read": len(jobs), **counts, **found, "failures": failures}, made
+        return shard_record(number, jobs, summary, failures), made
 
 
-def _failure(job: Job, error: InputError) -> Record:
+def forgetting(nlp: Language) -> ContextManager[Any]:
+    """A block at whose end the vocabulary forgets the words that it did not know before (spaCy 3.8)."""
+    return nlp.memory_zone() if hasattr(nlp, "memory_zone") else nullcontext()
+
+
+def shard_record(number: int, jobs: List[Job], summary: AnnotationSummary, failures: List[Record]) -> Record:
+    """What is known of a part that is done."""
+    counts = {"notes": summary.notes, "words": summary.words}
+    found = {"mentions": dict(summary.mentions), "relations": dict(summary.relations)}
+    return {"shard": number, "read": len(jobs), **counts, **found, "failures": failures}
+
+
+def failure_record(job: Job, error: InputError) -> Record:
+    """A line of errors.jsonl: nothing in it is note text."""
     file = {} if job.path is None else {"file": str(error.path)}
     return {"note_id": job.id, **file, "line": error.line, "reason": error.reason}
+
+
+class Engine(Protocol):
+    """What makes parts, from the number `first` on. scale: how much larger than those of one process they are."""
+
+    scale: int
+
+    def __call__(self, annotator: Annotator, parts: Iterator[List[Job]], first: int) -> Made: ...
 
 
 def annotate_all(
@@ -103,6 +138,7 @@ def annotate_all(
     *,
     pipeline: str = "",
     n_process: int = 1,
+    elsewhere: Optional[Engine] = None,
     max_errors: Optional[int] = None,
     progress: bool = False,
 ) -> AnnotationSummary:
@@ -110,6 +146,7 @@ def annotate_all(
 
     pipeline: what workers load where processes cannot inherit the pipeline that is loaded.
     n_process: processes that annotate; with more than one, this process reads and writes.
+    elsewhere: another engine, which makes the parts in place of these processes.
     max_errors: so many notes may fail; with one more the run stops.
     Raises ClinicalNerError if it stops so, or if a worker is killed.
     """
@@ -122,8 +159,11 @@ def annotate_all(
         return summary
     read = sum(record["read"] for record in records)
     number, last = len(records), time.perf_counter()
-    parts = shards(reader.jobs(read), annotator.settings.shard_notes, SHARD_CHARACTERS)
-    if n_process > 1:
+    scale = 1 if elsewhere is None else elsewhere.scale
+    parts = shards(reader.jobs(read), scale * annotator.settings.shard_notes, scale * SHARD_CHARACTERS)
+    if elsewhere is not None:
+        engine = elsewhere(annotator, parts, number)
+    elif n_process > 1:
         engine = _in_workers(annotator, parts, number, pipeline, n_process)
     else:
         engine = _here(annotator, parts, number, lambda: bar.update())
@@ -168,9 +208,7 @@ def _count(summary: AnnotationSummary, record: Record) -> int:
     return len(record["failures"])
 
 
-def _here(
-    annotator: Annotator, parts: Iterator[List[Job]], first: int, tick: Callable[[], Any]
-) -> Generator[Tuple[Record, List[Any]], None, None]:
+def _here(annotator: Annotator, parts: Iterator[List[Job]], first: int, tick: Callable[[], Any]) -> Made:
     with annotator.ready():
         for number, part in enumerate(parts, first):
             yield annotator.shard(number, part, tick)
@@ -179,9 +217,7 @@ def _here(
 _worker: Optional[Annotator] = None  # of this process, if it is a worker
 
 
-def _in_workers(
-    annotator: Annotator, parts: Iterator[List[Job]], first: int, pipeline: str, n_process: int
-) -> Generator[Tuple[Record, List[Any]], None, None]:
+def _in_workers(annotator: Annotator, parts: Iterator[List[Job]], first: int, pipeline: str, n_process: int) -> Made:
     """The parts in their order, from processes of which each has at most one more part waiting for it."""
     global _worker
     # Processes that are forked share the memory of the pipeline; where that is not safe they load it.

@@ -88,7 +88,7 @@ def note_rows(
         start, end, label = extents[entity.id]
         rows.append(
             {
-                **_empty(note_id, "mention", entity.id, label),
+                **empty_row(note_id, "mention", entity.id, label),
                 "start": start,
                 "end": end,
                 "text": entity.text if text else None,
@@ -103,7 +103,7 @@ def note_rows(
         head, tail = mentions[relation.head].id, mentions[relation.tail].id
         rows.append(
             {
-                **_empty(note_id, "relation", relation.id, relation.label),
+                **empty_row(note_id, "relation", relation.id, relation.label),
                 "confidence": scores.get((relation.label, extents[head], extents[tail])),
                 "head": head,
                 "tail": tail,
@@ -170,7 +170,8 @@ def flat(row: Row) -> Row:
     return {name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()}
 
 
-def _empty(note_id: str, kind: str, id: str, label: str) -> Row:
+def empty_row(note_id: str, kind: str, id: str, label: str) -> Row:
+    """A row of `ROWS` with null in all other columns."""
     row: Row = {column.name: None for column in ROWS}
     row.update(note_id=note_id, kind=kind, id=id, label=label)
     return row

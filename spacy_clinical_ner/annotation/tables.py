@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from spacy.tokens import DocBin
 from spacy.vocab import Vocab
@@ -41,6 +41,12 @@ class Columns(NamedTuple):
     @property
     def all(self) -> Tuple[str, ...]:
         return tuple(dict.fromkeys((self.id, self.text, *self.carried)))
+
+    def check(self, names: Iterable[str], where: Union[Path, str], line: Optional[int] = None) -> None:
+        """Raise InputError if one of them is not among the names of a table."""
+        missing = [name for name in self.all if name not in names]
+        if missing:
+            raise InputError(where, line, f"no column {missing[0]!r}")
 
     def job(self, row: Dict[str, Any], where: str) -> Job:
         """The note in a row; one that says what is wrong, under the name `where` if it has no id."""
@@ -185,9 +191,7 @@ class CsvReader(LineReader):
         delimiter = "\t" if ".tsv" in self.files[0].suffixes else ","
         table = csv.reader(decoded, delimiter=delimiter)
         header = [name.lstrip("\ufeff") for name in next(table, [])]
-        missing = [name for name in self.columns.all if name not in header]
-        if missing:
-            raise InputError(self.files[0], 1, f"no column {missing[0]!r} in the first line")
+        self.columns.check(header, self.files[0], 1)
         while True:
             where = f"line {table.line_num + 1}"
             try:
@@ -212,9 +216,7 @@ class ParquetReader(FileReader):
         with self._readable(self.files[0]):
             self.n_rows = [self._parquet.read_metadata(path).num_rows for path in self.files]
             schema = self._parquet.read_schema(self.files[0])
-        missing = [name for name in columns.all if name not in schema.names]
-        if missing:
-            raise InputError(self.files[0], None, f"no column {missing[0]!r}")
+        columns.check(schema.names, self.files[0])
         self.types = {name: _python_type(schema.field(name).type) for name in columns.carried}
 
     def jobs(self, skip: int = 0) -> Iterator[Job]:

@@ -9,7 +9,7 @@ from typing import Any, Dict, NamedTuple, Optional
 
 from spacy.language import Language
 
-from spacy_clinical_ner.annotation.local import Annotator, Settings, annotate_all
+from spacy_clinical_ner.annotation.local import Annotator, Engine, Settings, annotate_all
 from spacy_clinical_ner.annotation.notes import AnnotationSummary, plan_jobs
 from spacy_clinical_ner.annotation.runs import Run, open_run, pipeline_fingerprint, unfinished
 from spacy_clinical_ner.annotation.tables import Columns, FolderReader, Reader, needed, open_files
@@ -29,7 +29,8 @@ class Task:
     pipeline: name or folder. input: file, folder, or URL of a database, with its `table_in` or `query`.
     output: file, folder, or for the format "sql" URL of a database, with the name of its table in `table_out`.
     format: one of `FORMATS`. schema: "rows" or "omop". columns: of input tables. text: rows with the text of mentions.
-    state: the folder of the run, by default OUTPUT.run beside the output. The rest: see `annotate_all`.
+    state: the folder of the run, by default OUTPUT.run beside the output. spark: by Spark, with this `master`, and not
+    by `n_process` processes. The rest: see `annotate_all`.
     """
 
     pipeline: str
@@ -46,6 +47,8 @@ class Task:
     overwrite: bool = False
     settings: Settings = field(default_factory=Settings)
     n_process: int = 1
+    spark: bool = False
+    master: Optional[str] = None
     max_errors: Optional[int] = None
     progress: bool = False
 
@@ -99,14 +102,22 @@ def annotate(task: Task) -> Outcome:
         for folder in (run.shards, task.target.parent):
             remove_leftovers(folder)
         already = run.finished
-        output = _output(task, run, reader, nlp)
+        annotator = Annotator(nlp, task.settings, _output(task, run, reader, nlp))
         summary = annotate_all(
-            Annotator(nlp, task.settings, output), reader, pipeline=task.pipeline, n_process=task.n_process,
+            annotator, reader, pipeline=task.pipeline, n_process=task.n_process, elsewhere=_spark(task),
             max_errors=task.max_errors, progress=task.progress,
         )  # fmt: skip
         if task.format == "brat" and not summary.n_failed:
             run.remove()
         return Outcome(summary, run.errors, already)
+
+
+def _spark(task: Task) -> Optional[Engine]:
+    if not task.spark:
+        return None
+    from spacy_clinical_ner.annotation.spark import SparkEngine, session
+
+    return SparkEngine(session(task.master), task.pipeline)
 
 
 def open_reader(task: Task) -> Reader:
@@ -124,6 +135,10 @@ def open_reader(task: Task) -> Reader:
 def _check(task: Task) -> None:
     if task.schema == "omop" and task.format in ("brat", "spacy"):
         raise ClinicalNerError(f"--schema omop makes rows: it goes with jsonl, csv, parquet and sql, not {task.format}")
+    if task.spark:
+        needed("pyspark", "spark")
+        if task.format in ("brat", "spacy") or task.settings.given_entities:
+            raise ClinicalNerError("--engine spark makes rows of texts: jsonl, csv, parquet or sql")
     if task.format == "sql":
         needed("sqlalchemy", "sql")
         if "://" not in task.output:

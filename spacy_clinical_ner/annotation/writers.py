@@ -55,21 +55,18 @@ class RowMaker(NamedTuple):
         own = OMOP if self.schema == "omop" else ROWS
         return own + tuple(Column(name, kind, False, "carried along") for name, kind in self.types.items())
 
-    def rows(self, job: Job, doc: Doc, document: BratDocument, before: int = 0) -> List[Row]:
-        """The rows of a note. before: OMOP's rows that stand before these, with the gaps between shards.
+    @property
+    def with_text(self) -> bool:
+        return self.text or self.schema == "omop"
 
-        Raises InputError for a note that has no rows in this schema.
-        """
-        carried = {name: _typed(job.columns.get(name), kind) for name, kind in self.types.items()}
-        omop = self.schema == "omop"
-        text = self.text or omop
-        rows = note_rows(doc, job.id, spans_key=self.spans_key, text=text, document=document, columns=carried)
-        if not omop:
-            return rows
-        try:
-            return omop_rows(rows, self.first + before, self.system, self.began)
-        except ValueError:
-            raise job.failure("its id is not an integer, as OMOP's note_id must be") from None
+    def carried(self, job: Job) -> Row:
+        """The carried columns of a note."""
+        return {name: _typed(job.columns.get(name), kind) for name, kind in self.types.items()}
+
+    def rows(self, job: Job, doc: Doc, document: BratDocument) -> List[Row]:
+        """The rows of a note, as `note_rows` gives them."""
+        columns, text = self.carried(job), self.with_text
+        return note_rows(doc, job.id, spans_key=self.spans_key, text=text, document=document, columns=columns)
 
 
 def _typed(value: Any, kind: type) -> Any:
@@ -88,13 +85,21 @@ class RowCollector:
         self.rows: List[Row] = []
 
     def __call__(self, job: Job, doc: Doc, document: BratDocument) -> Optional[InputError]:
-        before = self.number * _NUMBERS + len(self.rows)
+        return self.add(job, self.maker.rows(job, doc, document))
+
+    def add(self, job: Job, rows: List[Row]) -> Optional[InputError]:
+        """Add the rows of a note, as `note_rows` gives them; the error of a note that has none in this schema."""
+        maker = self.maker
+        if maker.schema != "omop":
+            self.rows += rows
+            return None
+        if len(self.rows) + len(rows) > _NUMBERS:
+            raise InputError(job.id, None, f"more than {_NUMBERS:,} rows in one part of the output")
         try:
-            self.rows += self.maker.rows(job, doc, document, before)
-        except InputError as error:
-            return error
-        if self.maker.schema == "omop" and len(self.rows) > _NUMBERS:
-            raise InputError(job.id, None, f"more than {_NUMBERS:,} rows in one part of the output: use fewer notes")
+            first = maker.first + self.number * _NUMBERS + len(self.rows)
+            self.rows += omop_rows(rows, first, maker.system, maker.began)
+        except ValueError:
+            return job.failure("its id is not an integer, as OMOP's note_id must be")
         return None
 
 

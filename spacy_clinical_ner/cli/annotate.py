@@ -131,7 +131,8 @@ def annotate(
         pipeline, input, output, _format(format, output), schema.value, Columns(id_column, text_column, tuple(carry)),
         text, table_in, query, table_out, state, overwrite, settings, n_process, max_errors, sys.stderr.isatty(),
     )  # fmt: skip
-    run_task(task, engine, master)
+    task.spark, task.master = engine is Engine.SPARK, master
+    run_task(task)
 
 
 def _format(format: Optional[Format], output: str) -> str:
@@ -154,7 +155,7 @@ def annotate_folder(pipeline: str, input: Path, output_dir: Path, *, overwrite: 
     run_task(task)
 
 
-def run_task(task: Task, engine: Engine = Engine.LOCAL, master: Optional[str] = None) -> None:
+def run_task(task: Task) -> None:
     """Do a task and print a table of what came out; exit status 1 (BRAT: 2) for notes that failed."""
     from spacy_clinical_ner.annotation.local import TooManyErrors
     from spacy_clinical_ner.annotation.tasks import annotate

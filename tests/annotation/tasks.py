@@ -64,7 +64,7 @@ def run(source: Path, target: object, monkeypatch: Any = None, **options: Any) -
         monkeypatch.setattr(module, "load_pipeline", lambda name: pipeline())
     settings = {name: options.pop(name) for name in list(options) if name in Settings._fields}
     columns = options.pop("columns", Columns(carried=("ward",)))
-    task = Task("test", str(source), str(target), columns=columns, **options)
+    task = Task(options.pop("pipeline", "test"), str(source), str(target), columns=columns, **options)
     task.settings = Settings(**{"shard_notes": 5, **settings})
     return annotate(task)
 
