@@ -88,12 +88,15 @@ class Outcome(NamedTuple):
     already: bool
 
 
-def annotate(task: Task) -> Outcome:
-    """Do a task, or go on with it where it was stopped. Raises ClinicalNerError for what is in its way."""
+def annotate(task: Task, nlp: Optional[Language] = None) -> Outcome:
+    """Do a task, or go on with it where it was stopped. nlp: its pipeline, if that is loaded already.
+
+    Raises ClinicalNerError for what is in its way.
+    """
     _check(task)
     reader = open_reader(task)
     _check_target(task, reader)
-    nlp = load_pipeline(task.pipeline)
+    nlp = load_pipeline(task.pipeline) if nlp is None else nlp
     # BRAT files are looked at one by one: what was finished before does not matter.
     overwrite = task.overwrite or (task.format == "brat" and not unfinished(task.folder))
     with open_run(task.folder, task.shown, _asked(task, reader, nlp), overwrite=overwrite) as run:

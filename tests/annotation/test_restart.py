@@ -21,7 +21,7 @@ if sys.platform == "win32":
     pytest.skip("needs fork", allow_module_level=True)
 
 # Of each format; `python -m benchmarks.annotation kills` tries more of them, at random moments.
-KILLS = 5
+KILLS = 3
 FORK = multiprocessing.get_context("fork")
 # What changes the disk, as Python's audit events name it.
 EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree", "sqlite3.connect"}
