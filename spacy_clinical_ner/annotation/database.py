@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any, Dict, Iterator, List, Optional
 
-from spacy_clinical_ner.annotation.piping import Job
 from spacy_clinical_ner.annotation.rows import flat
 from spacy_clinical_ner.annotation.runs import Record, Run
-from spacy_clinical_ner.annotation.tables import Columns, Reader, needed
+from spacy_clinical_ner.annotation.tables import Columns, Jobs, Reader, needed
 from spacy_clinical_ner.annotation.writers import Output, RowCollector, RowMaker, Shard
 from spacy_clinical_ner.errors import ClinicalNerError
 
@@ -96,7 +95,7 @@ class SqlReader(Reader):
             raise ClinicalNerError(f"{self.where}: {columns.id} must be unique and never null, to tell notes apart")
         self.ends = [str(end) for end in ends]
 
-    def jobs(self, skip: int = 0) -> Iterator[Job]:
+    def jobs(self, skip: int = 0) -> Jobs:
         with _told(self.where), self.engine.connect() as connection:
             options = {"stream_results": True, "max_row_buffer": _BATCH, "yield_per": _BATCH}
             for row in connection.execution_options(**options).execute(self._select.offset(skip)).mappings():

@@ -160,7 +160,8 @@ def annotate_all(
     read = sum(record["read"] for record in records)
     number, last = len(records), time.perf_counter()
     scale = 1 if elsewhere is None else elsewhere.scale
-    parts = shards(reader.jobs(read), scale * annotator.settings.shard_notes, scale * SHARD_CHARACTERS)
+    jobs = reader.jobs(read)
+    parts = shards(jobs, scale * annotator.settings.shard_notes, scale * SHARD_CHARACTERS)
     if elsewhere is not None:
         engine = elsewhere(annotator, parts, number)
     elif n_process > 1:

@@ -16,7 +16,21 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    BinaryIO,
+    Dict,
+    Generator,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from spacy.tokens import DocBin
 from spacy.vocab import Vocab
@@ -76,6 +90,9 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+Jobs = Generator[Job, None, None]
+
+
 class Reader(ABC):
     """Where notes come from.
 
@@ -85,8 +102,11 @@ class Reader(ABC):
     types: Mapping[str, type] = MappingProxyType({})
 
     @abstractmethod
-    def jobs(self, skip: int = 0) -> Iterator[Job]:
-        """The notes, without the first `skip`. Raises InputError where the input cannot be read on."""
+    def jobs(self, skip: int = 0) -> Jobs:
+        """The notes, without the first `skip`; to be closed when no more are wanted.
+
+        Raises InputError where the input cannot be read on.
+        """
 
     @abstractmethod
     def fingerprint(self) -> Dict[str, Any]:
@@ -130,7 +150,7 @@ class FolderReader(FileReader):
         self.folder = source.parent if source.is_file() else source
         self.given_entities = given_entities
 
-    def jobs(self, skip: int = 0) -> Iterator[Job]:
+    def jobs(self, skip: int = 0) -> Jobs:
         return (Job(document_name(path, self.folder), path) for path in self.files[skip:])
 
     def fingerprint(self) -> Dict[str, Any]:
@@ -147,7 +167,7 @@ class FolderReader(FileReader):
 class LineReader(FileReader):
     """Rows of text files, plain or packed by gzip. A row that cannot be read is a note that fails."""
 
-    def jobs(self, skip: int = 0) -> Iterator[Job]:
+    def jobs(self, skip: int = 0) -> Jobs:
         [path] = self.files
         with _reading(path) as (lines, raw):
             size = path.stat().st_size
@@ -219,7 +239,7 @@ class ParquetReader(FileReader):
         columns.check(schema.names, self.files[0])
         self.types = {name: _python_type(schema.field(name).type) for name in columns.carried}
 
-    def jobs(self, skip: int = 0) -> Iterator[Job]:
+    def jobs(self, skip: int = 0) -> Jobs:
         first = 0
         for path, n_rows in zip(self.files, self.n_rows):
             if first + n_rows > skip:
@@ -259,7 +279,7 @@ def _python_type(arrow_type: Any) -> type:
 class DocBinReader(FileReader):
     """A .spacy file, or a folder of them. Only text, id and carried columns are read of a Doc."""
 
-    def jobs(self, skip: int = 0) -> Iterator[Job]:
+    def jobs(self, skip: int = 0) -> Jobs:
         number = 0
         for done, path in enumerate(self.files):
             try:
