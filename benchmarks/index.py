@@ -162,6 +162,12 @@ INDEX: Dict[str, Benchmark] = {
         "python -m benchmarks.annotation omop --model PIPELINE --notes NOTES",
         ("PostgreSQL, NOTE_NLP", "rows"),
     ),
+    "annotation spark": Benchmark(
+        "Spark beside the engine local",
+        "What does Spark cost on one machine, and does it give the same rows?",
+        "python -m benchmarks.annotation spark --model PIPELINE --notes NOTES",
+        ("spark, 2", "words_per_second"),
+    ),
     "papers cantemist-2": _papers(
         "cantemist-2",
         "CANTEMIST, label attention: layers and sizes",

@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-PACKAGES = ("spacy-clinical-ner", "spacy", "torch", "pyarrow", "sqlalchemy")
+PACKAGES = ("spacy-clinical-ner", "spacy", "torch", "pyarrow", "sqlalchemy", "pyspark")
 PIPELINE = typer.Option(..., help="A trained pipeline.", exists=True, file_okay=False)
 NOTES = typer.Option(..., help="Folder of notes (.txt), repeated under new ids.", exists=True, file_okay=False)
 RECORD = typer.Option(False, "--record", help="Add the figures to benchmarks/results/.")
@@ -161,6 +161,29 @@ def omop(
         between = f"killed with {found['rows_when_killed']:,} rows written"
         _record("annotation omop", [row], f"{count:,} rows of NOTE from {notes.name}, {between}")
     if not found["equal"] or found["numbers"] != found["rows"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def spark(
+    model: Path = PIPELINE,
+    notes: Path = NOTES,
+    count: int = typer.Option(2_000, min=10, help="Notes, repeated under new ids."),
+    cores: List[int] = typer.Option([1, 2], min=1, help="Cores: local[N] of Spark beside N processes of `local`."),
+    rounds: int = typer.Option(3, min=1, help="Rounds, in turns; figures are medians."),
+    record: bool = RECORD,
+) -> None:
+    """`annotate_dataframe` from Parquet to Parquet beside the engine `local`: words a second, memory, equal rows.
+
+    Memory is that of the Python processes. Starting Spark and loading pipelines are not timed. Status 1 if rows differ.
+    """
+    from benchmarks.annotation.spark import compare
+
+    rows = compare(model, notes, count, cores, rounds)
+    _show(rows)
+    if record:
+        _record("annotation spark", rows, f"{count:,} notes of {notes.name}, {rounds} rounds; N is the number of cores")
+    if not all(row.get("equal", 1) for row in rows):
         raise typer.Exit(1)
 
 

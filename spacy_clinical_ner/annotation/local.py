@@ -124,7 +124,7 @@ def failure_record(job: Job, error: InputError) -> Record:
     return {"note_id": job.id, **file, "line": error.line, "reason": error.reason}
 
 
-class Engine(Protocol):
+class PartMaker(Protocol):
     """What makes parts, from the number `first` on. scale: how much larger than those of one process they are."""
 
     scale: int
@@ -138,7 +138,7 @@ def annotate_all(
     *,
     pipeline: str = "",
     n_process: int = 1,
-    elsewhere: Optional[Engine] = None,
+    elsewhere: Optional[PartMaker] = None,
     max_errors: Optional[int] = None,
     progress: bool = False,
 ) -> AnnotationSummary:
@@ -169,6 +169,7 @@ def annotate_all(
     else:
         engine = _here(annotator, parts, number, lambda: bar.update())
     with (
+        closing(jobs),
         closing(engine),
         tqdm(initial=read, total=reader.total(0), unit="note", disable=not progress, smoothing=0.05) as bar,
     ):

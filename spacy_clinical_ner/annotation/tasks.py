@@ -9,7 +9,7 @@ from typing import Any, Dict, NamedTuple, Optional
 
 from spacy.language import Language
 
-from spacy_clinical_ner.annotation.local import Annotator, Engine, Settings, annotate_all
+from spacy_clinical_ner.annotation.local import Annotator, PartMaker, Settings, annotate_all
 from spacy_clinical_ner.annotation.notes import AnnotationSummary, plan_jobs
 from spacy_clinical_ner.annotation.runs import Run, open_run, pipeline_fingerprint, unfinished
 from spacy_clinical_ner.annotation.tables import Columns, FolderReader, Reader, needed, open_files
@@ -115,7 +115,7 @@ def annotate(task: Task, nlp: Optional[Language] = None) -> Outcome:
         return Outcome(summary, run.errors, already)
 
 
-def _spark(task: Task) -> Optional[Engine]:
+def _spark(task: Task) -> Optional[PartMaker]:
     if not task.spark:
         return None
     from spacy_clinical_ner.annotation.spark import SparkEngine, session
