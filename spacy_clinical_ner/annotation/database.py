@@ -52,8 +52,6 @@ def _told(where: str) -> Iterator[None]:
     sql = needed("sqlalchemy", "sql")
     try:
         yield
-    except sql.exc.NoSuchTableError as error:
-        raise ClinicalNerError(f"{where}: no such table: {error}") from None
     except sql.exc.SQLAlchemyError as error:
         kind = type(getattr(error, "orig", None) or error).__name__
         raise ClinicalNerError(f"{where}: the database refuses: {kind}") from None
@@ -62,8 +60,12 @@ def _told(where: str) -> Iterator[None]:
 def _table(engine: Any, name: str) -> Any:
     """A table as the database has it; the name may be SCHEMA.NAME."""
     sql = needed("sqlalchemy", "sql")
-    schema, _, name = name.rpartition(".")
-    return sql.Table(name, sql.MetaData(), schema=schema or None, autoload_with=engine)
+    schema, _, table = name.rpartition(".")
+    try:
+        return sql.Table(table, sql.MetaData(), schema=schema or None, autoload_with=engine)
+    except sql.exc.NoSuchTableError:
+        where = engine.url.render_as_string(hide_password=True)
+        raise ClinicalNerError(f"{where}: no such table: {name}") from None
 
 
 class SqlReader(Reader):
@@ -184,9 +186,11 @@ def first_number(url: str, name: str) -> int:
     """One more than the largest note_nlp_id of a table; 1 if there is none."""
     sql = needed("sqlalchemy", "sql")
     engine = connect(url)
-    try:
-        with engine.connect() as connection:
-            column = _table(engine, name).c["note_nlp_id"]
-            return 1 + (connection.execute(sql.select(sql.func.max(column))).scalar() or 0)
-    except (sql.exc.NoSuchTableError, KeyError):
+    schema, _, table = name.rpartition(".")
+    if not sql.inspect(engine).has_table(table, schema=schema or None):
         return 1
+    columns = _table(engine, name).c
+    if "note_nlp_id" not in columns:  # which is refused when it is to be written
+        return 1
+    with engine.connect() as connection:
+        return 1 + (connection.execute(sql.select(sql.func.max(columns["note_nlp_id"]))).scalar() or 0)

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 from spacy.tokens import Doc
 
 from spacy_clinical_ner.brat import BratDocument, from_doc
-from spacy_clinical_ner.extensions import get_confidences, get_relations
+from spacy_clinical_ner.extensions import get_confidence, get_relations
 
 Row = Dict[str, Any]
 
@@ -80,8 +80,10 @@ def note_rows(
     """
     document = document or from_doc(doc, spans_key=spans_key)
     mentions = document.mentions()
-    values = {(each["start"], each["end"], each["label"]): each["value"] for each in get_confidences(doc)}
     extents = {entity.id: (entity.start, entity.end, entity.label) for entity in mentions.values()}
+    found = get_relations(doc)
+    spans = [*doc.ents, *doc.spans.get(spans_key, ()), *(span for each in found for span in (each.head, each.tail))]
+    values = {(span.start_char, span.end_char, span.label_): get_confidence(span) for span in spans}
     carried = dict(columns or {})
     rows = []
     for entity in document.entities:
@@ -97,7 +99,6 @@ def note_rows(
                 **carried,
             }
         )
-    found = get_relations(doc)
     scores = {(each.label, _extent(each["head"]), _extent(each["tail"])): each.score for each in found}
     for relation in document.relations:
         head, tail = mentions[relation.head].id, mentions[relation.tail].id

@@ -168,29 +168,35 @@ class LineReader(FileReader):
     """Rows of text files, plain or packed by gzip. A row that cannot be read is a note that fails."""
 
     def jobs(self, skip: int = 0) -> Jobs:
-        [path] = self.files
-        with _reading(path) as (lines, raw):
-            size = path.stat().st_size
-            for number, job in enumerate(self.rows(lines, skip)):
-                if number >= skip:
-                    self.share = raw.tell() / size
-                    yield job
+        number, before, size = 0, 0, max(1, sum(path.stat().st_size for path in self.files))
+        for path in self.files:
+            with _reading(path) as (lines, raw):
+                for job in self.rows(path, lines, skip - number):
+                    number += 1
+                    if number > skip:
+                        self.share = (before + raw.tell()) / size
+                        yield job
+            before += path.stat().st_size
+
+    def where(self, path: Path, line: int) -> str:
+        """The name of a line."""
+        return f"line {line}" + (f" of {path.name}" if len(self.files) > 1 else "")
 
     @abstractmethod
-    def rows(self, lines: BinaryIO, skip: int) -> Iterator[Job]:
+    def rows(self, path: Path, lines: BinaryIO, skip: int) -> Iterator[Job]:
         """The notes of a file; the first `skip` may be any job."""
 
 
 class JsonlReader(LineReader):
     """An object a line; empty lines are passed over."""
 
-    def rows(self, lines: BinaryIO, skip: int) -> Iterator[Job]:
+    def rows(self, path: Path, lines: BinaryIO, skip: int) -> Iterator[Job]:
         found = 0
         for number, line in enumerate(lines, start=1):
             if line.isspace():
                 continue
             found += 1
-            yield Job("") if found <= skip else self._job(line, f"line {number}")
+            yield Job("") if found <= skip else self._job(line, self.where(path, number))
 
     def _job(self, line: bytes, where: str) -> Job:
         try:
@@ -205,15 +211,15 @@ class JsonlReader(LineReader):
 class CsvReader(LineReader):
     """Comma-separated values (tab-separated in .tsv files) with a line of names above them."""
 
-    def rows(self, lines: BinaryIO, skip: int) -> Iterator[Job]:
+    def rows(self, path: Path, lines: BinaryIO, skip: int) -> Iterator[Job]:
         csv.field_size_limit(2**31 - 1)
         decoded = (line.decode("utf8", "surrogateescape") for line in lines)
-        delimiter = "\t" if ".tsv" in self.files[0].suffixes else ","
+        delimiter = "\t" if ".tsv" in path.suffixes else ","
         table = csv.reader(decoded, delimiter=delimiter)
         header = [name.lstrip("\ufeff") for name in next(table, [])]
-        self.columns.check(header, self.files[0], 1)
+        self.columns.check(header, path, 1)
         while True:
-            where = f"line {table.line_num + 1}"
+            where = self.where(path, table.line_num + 1)
             try:
                 row = next(table)
             except StopIteration:
@@ -300,28 +306,38 @@ class DocBinReader(FileReader):
                 number += len(box)
 
 
-_READERS: Dict[str, Any] = {".jsonl": JsonlReader, ".csv": CsvReader, ".tsv": CsvReader, ".parquet": ParquetReader}
-_FOLDERS: Dict[str, Any] = {".parquet": ParquetReader, ".spacy": DocBinReader}
+_READERS: Dict[str, Any] = {
+    ".jsonl": JsonlReader, ".csv": CsvReader, ".tsv": CsvReader, ".parquet": ParquetReader, ".spacy": DocBinReader,
+}  # fmt: skip
 
 
 def open_files(source: Path, columns: Columns, *, given_entities: bool = False) -> Reader:
-    """The reader for a file by its ending, or for a folder by the endings of the files in it.
+    """The reader for a file by its ending, or for a folder by the endings of the files in it: .txt, or else tables.
 
     Raises InputError if there is nothing to read, or more than one kind of it.
     """
     if source.is_file():
-        ending = "".join(source.suffixes[-2:] if source.suffix == ".gz" else source.suffixes[-1:]).lower()
+        ending = _ending(source)
         if ending == ".txt":
             return FolderReader(source, given_entities)
-        kind = {**_READERS, ".spacy": DocBinReader}.get(ending[:-3] if ending.endswith(".gz") else ending)
-        if kind is None or (ending.endswith(".gz") and not issubclass(kind, LineReader)):
+        if ending not in _READERS:
             raise InputError(source, None, "not a .txt file, nor .jsonl, .csv (both also with .gz), .parquet or .spacy")
-        return kind(source, [source], columns)
-    files = [path for path in list_files(source, tuple(_FOLDERS)) if not path.name.startswith("_")]
-    kinds = {path.suffix.lower() for path in files}
+        return _READERS[ending](source, [source], columns)
+    if list_files(source, (".txt",)):  # whatever else lies there
+        return FolderReader(source, given_entities)
+    found = [path for path in list_files(source, (*_READERS, ".gz")) if not path.name.startswith("_")]
+    files = [path for path in found if _ending(path) in _READERS]
+    kinds = {_ending(path) for path in files}
     if len(kinds) > 1:
         raise InputError(source, None, f"files of several kinds ({' and '.join(sorted(kinds))}): give one of them")
-    return _FOLDERS[kinds.pop()](source, files, columns) if kinds else FolderReader(source, given_entities)
+    return _READERS[kinds.pop()](source, files, columns) if kinds else FolderReader(source, given_entities)
+
+
+def _ending(path: Path) -> str:
+    """The ending of a file in small letters, without the .gz of text files."""
+    ending = path.suffix.lower()
+    inner = path.with_suffix("").suffix.lower()
+    return inner if ending == ".gz" and issubclass(_READERS.get(inner, object), LineReader) else ending
 
 
 @contextmanager

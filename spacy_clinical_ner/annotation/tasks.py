@@ -159,13 +159,13 @@ def _check_target(task: Task, reader: Reader) -> None:
     source, target = Path(task.input), task.target
     going_on = unfinished(task.folder)
     check_writable(target / "note.txt" if task.format == "brat" else target)
-    if task.format == "brat":
-        if isinstance(reader, FolderReader):
-            plan_jobs(source, target, overwrite=task.overwrite or going_on)
-        return
+    if task.format == "brat" and isinstance(reader, FolderReader):
+        plan_jobs(source, target, overwrite=task.overwrite or going_on)
     place = target.resolve()
     if source.is_dir() and source.resolve() in (place, *place.parents):
         raise OutputError(target, None, "annotations are never written into the input: choose another place")
+    if task.format == "brat":
+        return
     finished = (task.folder / "manifest.json").exists() and not task.overwrite
     if not (going_on or finished):
         single = ending_of(task.format, target)[1]

@@ -268,7 +268,7 @@ class BratOutput(Output):
 def _is_name(id: str) -> bool:
     """Whether an id can be a path below a folder, and the only such path of a note."""
     path = Path(id)
-    return id == str(path) and not path.is_absolute() and ".." not in path.parts and "\0" not in id
+    return id == str(path) != "." and not path.is_absolute() and ".." not in path.parts and "\0" not in id
 
 
 def _write_jsonl(path: Path, rows: Sequence[Row], columns: Sequence[Column], header: bool) -> None:

@@ -43,6 +43,11 @@ def write_input(kind: str, folder: Path, notes: list) -> tuple:
         packed = folder / "in.jsonl.gz"
         packed.write_bytes(gzip.compress(path.read_bytes()))
         return packed, {}
+    if kind == "folder of jsonl":
+        (folder / "in").mkdir()
+        write_jsonl(folder / "in" / "a.jsonl", notes[:7])
+        write_jsonl(folder / "in" / "b.jsonl", notes[7:])
+        return folder / "in", {}
     if kind == "csv":
         lines = [",".join(notes[0]), *(",".join('"' + v.replace('"', '""') + '"' for v in n.values()) for n in notes)]
         path = folder / "in.csv"
@@ -86,7 +91,9 @@ def seen(rows: list) -> list:
     return [tuple(row[name] for name in (mention if row["kind"] == "mention" else relation)) for row in rows]
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "csv", "parquet", "folder of parquet", "table", "query"])
+@pytest.mark.parametrize(
+    "kind", ["jsonl", "jsonl.gz", "folder of jsonl", "csv", "parquet", "folder of parquet", "table", "query"]
+)
 def test_every_input(kind, tmp_path, monkeypatch):
     notes = sorted(random_notes(23), key=lambda note: note["note_id"])
     source, options = write_input(kind, tmp_path, notes)
@@ -202,7 +209,7 @@ def test_nothing_in_nothing_out(tmp_path, monkeypatch):
 @given(st.integers(0, 25), st.integers(1, 7))
 def test_readers_begin_anywhere(tmp_path_factory, skip, size):
     folder = tmp_path_factory.mktemp("skip")
-    for kind in ("jsonl", "csv", "parquet", "folder of parquet"):
+    for kind in ("jsonl", "folder of jsonl", "csv", "parquet", "folder of parquet"):
         (folder / kind).mkdir()
         source, _ = write_input(kind, folder / kind, random_notes(20))
         reader = open_files(source, Columns())
