@@ -77,9 +77,11 @@ class Columns(NamedTuple):
             error = f"no text in the column {self.text!r}"
         elif not (_is_unicode(text) and _is_unicode(name)):
             error = "not UTF-8, or half of a surrogate pair"
+        carried = {column: row.get(column) for column in self.carried}
         if error is not None or not isinstance(text, str):
-            return Job(name if _is_unicode(name) else where, error=f"{where}: {error}" if name != where else error)
-        return Job(name, text=text, columns={column: row[column] for column in self.carried})
+            error = f"{where}: {error}" if name != where else error
+            return Job(name if _is_unicode(name) else where, columns=carried, error=error)
+        return Job(name, text=text, columns=carried)
 
 
 def _is_unicode(text: str) -> bool:

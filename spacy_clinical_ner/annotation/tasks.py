@@ -110,8 +110,8 @@ def annotate(task: Task, nlp: Optional[Language] = None) -> Outcome:
             annotator, reader, pipeline=task.pipeline, n_process=task.n_process, elsewhere=_spark(task),
             max_errors=task.max_errors, progress=task.progress,
         )  # fmt: skip
-        if task.format == "brat" and not summary.n_failed:
-            run.remove()
+        if task.format == "brat" and summary.n_failed == (0 if summary.notes else len(summary.failures)):
+            run.remove()  # it knows nothing that has not been said: nothing is left where nothing was written
         return Outcome(summary, run.errors, already)
 
 

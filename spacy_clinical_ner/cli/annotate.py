@@ -125,13 +125,15 @@ def annotate(
 
     text_column = text_column or ("note_text" if schema is Schema.OMOP else "text")
     settings = Settings(
-        spans_key, confidence, given_entities, offsets.value, unordered, max_length, batch_size, batch_tokens
-    )
+        spans_key=spans_key, confidence=confidence, given_entities=given_entities, offsets=offsets.value,
+        unordered=unordered, max_length=max_length, batch_size=batch_size, batch_tokens=batch_tokens,
+    )  # fmt: skip
     task = Task(
         pipeline, input, output, _format(format, output), schema.value, Columns(id_column, text_column, tuple(carry)),
-        text, table_in, query, table_out, state, overwrite, settings, n_process, max_errors, sys.stderr.isatty(),
+        text=text, table_in=table_in, query=query, table_out=table_out, state=state, overwrite=overwrite,
+        settings=settings, n_process=n_process, spark=engine is Engine.SPARK, master=master, max_errors=max_errors,
+        progress=sys.stderr.isatty(),
     )  # fmt: skip
-    task.spark, task.master = engine is Engine.SPARK, master
     run_task(task)
 
 
