@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 from benchmarks.annotation.notes import WORK, make_task, write_notes
 from benchmarks.rounds import ROOT, count_words, threads_environment
+from spacy_clinical_ner.tokenization import blank_pipeline
 
 
 def local(pipeline: Path, source: Path, target: Path, cores: int) -> float:
@@ -84,7 +87,11 @@ def _resident(root: int) -> float:
 def compare(
     pipeline: Path, notes: Path, count: int, cores: Sequence[int], rounds: int, edsnlp: Optional[Path] = None
 ) -> List[Dict[str, Any]]:
-    """A row for each system and number of cores. edsnlp: the Python of an environment with EDS-NLP and pyspark."""
+    """A row for each system and number of cores.
+
+    edsnlp: the Python of an environment with EDS-NLP and pyspark; then all systems look terms of these notes up, since
+    EDS-NLP has no pipeline that is trained on them.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -95,6 +102,8 @@ def compare(
     with write_notes(notes, count).open(encoding="utf8") as file:
         found = [json.loads(line) for line in file]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(found), source)
+    if edsnlp is not None:
+        pipeline = _dictionary(folder, [row["note_text"] for row in found])
     words = count_words(row["note_text"] for row in found)
     systems: Dict[str, List[object]] = {}
     for number in cores:
@@ -116,6 +125,7 @@ def compare(
     for name, given in answers.items():
         speed = words / statistics.median(answer["seconds"] for answer in given)
         row = {"name": name, "words_per_second": round(speed), "peak_mib": max(answer["peak_mib"] for answer in given)}
+        row["rows"] = len(_rows(Path(str(systems[name][-2]))))
         if not name.startswith("EDS"):
             kind, number = name.split(", ")
             row["equal"] = int(
@@ -125,10 +135,23 @@ def compare(
     return rows
 
 
+def _dictionary(folder: Path, texts: Sequence[str]) -> Path:
+    """A pipeline that finds the frequent long words of notes by look-up; the words are in terms.json beside it."""
+    counts = Counter(word for text in texts for word in re.findall(r"[^\W\d]{7,}", text.lower()))
+    terms = [word for word, _ in counts.most_common(300)]
+    (folder / "terms.json").write_text(json.dumps({"TERM": terms}), encoding="utf8")
+    nlp = blank_pipeline("es")
+    ruler = nlp.add_pipe("entity_ruler", config={"phrase_matcher_attr": "LOWER"})
+    ruler.add_patterns([{"label": "TERM", "pattern": term} for term in terms])  # type: ignore[attr-defined]
+    nlp.to_disk(folder / "dictionary")
+    return folder / "dictionary"
+
+
 def _rows(path: Path) -> List[Any]:
     import pyarrow.parquet
 
-    columns = ["note_id", "kind", "id", "label", "start", "end", "head", "tail"]
+    names = pyarrow.parquet.ParquetDataset(path).schema.names
+    columns = [each for each in ("note_id", "kind", "id", "label", "start", "end", "head", "tail") if each in names]
     return sorted(
         map(tuple, (row.values() for row in pyarrow.parquet.read_table(path, columns=columns).to_pylist())), key=str
     )
