@@ -178,7 +178,8 @@ def spark(
 ) -> None:
     """`annotate_dataframe` from Parquet to Parquet beside the engine `local`: words a second, memory, equal rows.
 
-    With --edsnlp, EDS-NLP's Spark backend too. Memory is that of the Python processes. Starting Spark and loading pipelines are not timed. Status 1 if rows differ.
+    With --edsnlp, EDS-NLP's Spark backend too. Memory is that of the Python processes. Starting Spark and loading
+    pipelines are not timed. Status 1 if rows differ.
     """
     from benchmarks.annotation.spark import compare
 

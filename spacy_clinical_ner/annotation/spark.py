@@ -150,12 +150,10 @@ class SparkEngine:
         with annotator.output.shard(number) as (collector, made):
             assert isinstance(collector, RowCollector)
             for job, rows in self._notes(annotator, part, texts, collector.maker):
-                if rows[0]["kind"] == ERROR:
-                    error: Optional[InputError] = job.failure(rows[0]["label"])
-                else:
-                    error = collector.add(job, rows[1:])
-                if error is not None:
-                    failures.append(failure_record(job, error))
+                failed = rows[0]["kind"] == ERROR
+                problem = job.failure(rows[0]["label"]) if failed else collector.add(job, rows[1:])
+                if problem is not None:
+                    failures.append(failure_record(job, problem))
                     continue
                 summary.notes += 1
                 summary.words += rows[0]["end"]
