@@ -168,11 +168,8 @@ def annotate_all(
         engine = _in_workers(annotator, parts, number, pipeline, n_process)
     else:
         engine = _here(annotator, parts, number, lambda: bar.update())
-    with (
-        closing(jobs),
-        closing(engine),
-        tqdm(initial=read, total=reader.total(0), unit="note", disable=not progress, smoothing=0.05) as bar,
-    ):
+    bar = tqdm(initial=read, total=reader.total(0), unit="note", disable=not progress, smoothing=0.05)
+    with closing(jobs), closing(engine), bar:
         for record, made in engine:
             now = time.perf_counter()
             record["seconds"], last = now - last, now

@@ -106,9 +106,9 @@ def _rows(
 
 
 def session(master: Optional[str]) -> Any:
-    """The Spark session of the command line. master: as Spark names it; without, what spark-submit or spark-defaults
-    say.
+    """The Spark session of the command line.
 
+    master: as Spark names it; without one, what spark-submit or spark-defaults say.
     Raises ClinicalNerError if Spark cannot be started, above all for want of Java.
     """
     builder = needed("pyspark.sql", "spark").SparkSession.builder.appName("clinical-ner")
@@ -172,7 +172,11 @@ class SparkEngine:
         }  # fmt: skip
         notes = self.spark.sparkContext.parallelize(texts, _TASKS * self.cores)
         df = self.spark.createDataFrame(notes, "note_id string, text string")
-        found = _annotate(df, self.pipeline, Columns(), options).collect() if texts else []
+        try:
+            found = _annotate(df, self.pipeline, Columns(), options).collect() if texts else []
+        except Exception as error:  # of py4j or Java; what it says may quote anything
+            line = f"Spark's job failed: {type(error).__name__}; can its Python workers load {self.pipeline}?"
+            raise ClinicalNerError(line) from error
         for _, of_note in groupby((row.asDict() for row in found), key=lambda row: row["note_id"]):
             rows = list(of_note)
             job = part[int(rows[0]["note_id"])]
