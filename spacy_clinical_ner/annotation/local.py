@@ -44,8 +44,9 @@ from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.pipelines import load_pipeline
 
 BATCH_TOKENS = 10_000
-# Notes and characters of a part: what a worker has in memory, and what a killed run does once more.
-SHARD_NOTES, SHARD_CHARACTERS = 500, 1_000_000
+# Notes and characters of a part: what a worker has in memory, and what a killed run does once more. With smaller parts
+# more time goes into words that the vocabulary has just forgotten.
+SHARD_NOTES, SHARD_CHARACTERS = 500, 2_000_000
 _SHOWN = 20  # failures that a summary keeps; all of them are in errors.jsonl
 
 

@@ -32,7 +32,7 @@ from spacy_clinical_ner.files import replacing
 
 Write = Callable[[Job, Doc, BratDocument], Optional[InputError]]
 # Numbers of rows that a shard may use: gaps between shards, so that no number depends on another shard.
-_NUMBERS = 100_000
+_NUMBERS = 200_000
 
 
 class RowMaker(NamedTuple):
