@@ -145,6 +145,36 @@ INDEX: Dict[str, Benchmark] = {
         ("with the text of all notes", "seconds"),
         measured="5",
     ),
+    "annotation throughput": Benchmark(
+        "Notes into rows, against a bare nlp.pipe",
+        "What do reading, writing and restarts cost, and what does a second process bring?",
+        "python -m benchmarks.annotation throughput --model PIPELINE --notes NOTES",
+        ("local, 1 process", "ratio"),
+    ),
+    "annotation memory": Benchmark(
+        "Memory while 20,000 notes are annotated",
+        "Does a process that annotates grow with the notes?",
+        "python -m benchmarks.annotation memory --model PIPELINE --notes NOTES",
+        ("process 1, after 20,000 notes", "growth_percent"),
+    ),
+    "annotation kills": Benchmark(
+        "Runs killed at random moments",
+        "Is the output of a run that was killed and begun again the one of a run that was not?",
+        "python -m benchmarks.annotation kills --model PIPELINE --notes NOTES",
+        ("jsonl", "equal"),
+    ),
+    "annotation omop": Benchmark(
+        "OMOP's NOTE in PostgreSQL, killed once",
+        "Does each note come out once of a database whose run was killed?",
+        "python -m benchmarks.annotation omop --model PIPELINE --notes NOTES",
+        ("PostgreSQL, NOTE_NLP", "rows"),
+    ),
+    "annotation spark": Benchmark(
+        "Spark beside the engine local",
+        "What does Spark cost on one machine, and does it give the same rows?",
+        "python -m benchmarks.annotation spark --model PIPELINE --notes NOTES",
+        ("spark, 2", "words_per_second"),
+    ),
     "papers cantemist-2": _papers(
         "cantemist-2",
         "CANTEMIST, label attention: layers and sizes",

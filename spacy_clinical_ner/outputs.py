@@ -7,6 +7,7 @@ looked at, since no name tells who made it; docs/what-commands-replace.md has th
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import zlib
 from dataclasses import dataclass
@@ -91,6 +92,10 @@ def _is_lines(path: Path) -> bool:
     return isinstance(found, list) and all({"share", "seed", "scores"} <= row.keys() for row in found)
 
 
+def _is_parts(path: Path) -> bool:
+    return all(re.fullmatch(r"part-\d+\.(jsonl|csv|parquet|spacy)", name) for name in _names(path))
+
+
 REPORT = Kind("a report", _is_report)
 LINES = Kind("a learning curve", _is_lines)
 DOCS = Kind("a .spacy file", _is_docs)
@@ -98,6 +103,8 @@ PICTURE = Kind("a picture of spacy-clinical-ner", _is_picture)
 PIPELINE = Kind("a pipeline and nothing else", _is_pipeline, folder=True, guarded=True)
 ENCODER = Kind("an encoder and nothing else", _is_encoder, folder=True, guarded=True)
 CORPUS = Kind("a prepared corpus and nothing else", _is_corpus, folder=True)
+PARTS = Kind("parts of an output and nothing else", _is_parts, folder=True, guarded=True)
+TABLE = Kind("a table", lambda path: True, guarded=True)
 NEW_FOLDER = Kind("a new or empty folder", lambda path: False, folder=True)
 
 
@@ -117,7 +124,7 @@ def check_output(
     for other in others:
         if place == _resolved(Path(other)):
             raise OutputError(path, None, "named twice as an output: choose another name for one")
-    _check_writable(path)
+    check_writable(path)
     for given in map(Path, inputs):
         source = _resolved(given)
         # Names of packages are no paths; a file in an input folder may only be one of this kind.
@@ -160,8 +167,11 @@ def _resolved(path: Path) -> Path:
         return path.absolute()
 
 
-def _check_writable(path: Path) -> None:
-    """Try it in the nearest folder that is there already: permissions alone do not tell."""
+def check_writable(path: Path) -> None:
+    """Raise OutputError if `path` cannot be written, whatever stands there.
+
+    Tried in the nearest folder that is there already: permissions alone do not tell.
+    """
     place = path.absolute()
     try:
         folder = place.parent

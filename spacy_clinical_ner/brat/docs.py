@@ -130,7 +130,7 @@ def from_doc(
     }
     ids = _FreshIds(line.id for line in (*source.annotations(), *source.other_lines))
     new_entities, new_notes = [], []
-    text = doc.text  # put together anew each time one asks for it
+    text = doc.text if rows else source.text  # `doc.text` is put together anew each time one asks for it
     for key in sorted(fresh, key=lambda key: (key[1], key[2], key[0])):
         label, start, end = key
         known[key] = ids.next("T")
@@ -199,7 +199,7 @@ def _source(doc: Doc, spans_key: str, document: Optional[BratDocument]) -> Tuple
     """
     parts = stored_parts(doc, document)
     if not parts:
-        return BratDocument("", doc.text), {}
+        return BratDocument("", doc.text if document is None else document.text), {}
     rows: Dict[str, _Row] = {}
     for part in parts:
         labels = {entity.id: entity.label for entity in part.document.entities}

@@ -1,0 +1,1 @@
+"""Notes into tables: speed and memory, kills, databases, Spark."""

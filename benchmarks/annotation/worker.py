@@ -1,0 +1,107 @@
+"""What is measured of annotating, in processes of their own.
+
+python -m benchmarks.annotation.worker turns PIPELINE NOTES.jsonl   answers requests, see `benchmarks.rounds`
+python -m benchmarks.annotation.worker memory PIPELINE NOTES.jsonl N_PROCESS
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+import torch
+from spacy.language import Language
+
+from benchmarks.annotation.notes import make_task
+from benchmarks.rounds import count_words, serve
+from spacy_clinical_ner.annotation.tasks import annotate
+from spacy_clinical_ner.annotation.writers import FileOutput
+from spacy_clinical_ner.pipelines import load_pipeline
+
+
+def _cpu() -> float:
+    """CPU seconds of this process and of those that it waited for."""
+    return sum(os.times()[:4])
+
+
+class Turns:
+    """A loaded pipeline, and the first notes of a file again each time."""
+
+    def __init__(self, pipeline: Path, notes: Path) -> None:
+        self.pipeline = pipeline
+        self.notes = notes
+        self.nlp: Language = load_pipeline(str(pipeline))
+
+    def bare(self, count: int) -> Dict[str, Any]:
+        """`nlp.pipe` over texts that are in memory; what it gives is thrown away."""
+        texts = self._texts(count)
+        begun, cpu = time.perf_counter(), _cpu()
+        for _ in self.nlp.pipe(texts):
+            pass
+        return self._answer(texts, begun, cpu)
+
+    def local(self, count: int, n_process: int, format: str = "jsonl") -> Dict[str, Any]:
+        """The engine `local`, from a file of JSONL into a new file."""
+        texts = self._texts(count)
+        folder = Path(tempfile.mkdtemp(dir=self.notes.parent))
+        source = folder / "in.jsonl"
+        with self.notes.open(encoding="utf8") as file:
+            source.write_text("".join(itertools.islice(file, count)), encoding="utf8")
+        begun, cpu = time.perf_counter(), _cpu()
+        annotate(make_task(self.pipeline, source, folder / f"out.{format}", format, n_process=n_process), self.nlp)
+        answer = self._answer(texts, begun, cpu)
+        shutil.rmtree(folder)
+        return answer
+
+    def _texts(self, count: int) -> List[str]:
+        with self.notes.open(encoding="utf8") as file:
+            return [json.loads(line)["note_text"] for line in itertools.islice(file, count)]
+
+    def _answer(self, texts: List[str], begun: float, cpu: float) -> Dict[str, Any]:
+        seconds, words = time.perf_counter() - begun, count_words(texts)
+        return {"words": words, "seconds": seconds, "cpu": _cpu() - cpu, "strings": len(self.nlp.vocab.strings)}
+
+
+def resident_mib(process: int) -> float:
+    """Resident memory of a process that runs."""
+    pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def children() -> List[int]:
+    """Processes that this one has started, all its threads taken together."""
+    found = Path("/proc/self/task").glob("*/children")
+    return sorted(int(word) for path in found for word in path.read_text(encoding="ascii").split())
+
+
+def memory(pipeline: Path, notes: Path, n_process: int) -> None:
+    """Annotate all notes, and print a line after every part: notes, MiB of each process, size of the vocabulary."""
+    nlp = load_pipeline(str(pipeline))
+    commit, done = FileOutput.commit, 0
+
+    def watched(output: FileOutput, record: Dict[str, Any], made: List[Any]) -> None:
+        nonlocal done
+        commit(output, record, made)
+        done += record["read"]
+        resident = [round(resident_mib(process), 1) for process in (os.getpid(), *children())]
+        print(json.dumps({"notes": done, "mib": resident, "strings": len(nlp.vocab.strings)}), flush=True)
+
+    FileOutput.commit = watched  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory(dir=notes.parent) as folder:
+        annotate(make_task(pipeline, notes, Path(folder) / "out.jsonl", "jsonl", n_process=n_process), nlp)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if sys.argv[1] == "memory":
+        memory(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    else:
+        turns = Turns(Path(sys.argv[2]), Path(sys.argv[3]))
+        serve({"bare": turns.bare, "local": turns.local})
