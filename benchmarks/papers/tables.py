@@ -154,8 +154,8 @@ CANTEMIST_3 = Table(
         Row("encoder and word vectors, CRF", _PRETRAINED, needs_encoder=True, steps=1600),
         Row("encoder, label attention", _PRETRAINED, _OVER_ENCODER, _BEST, needs_encoder=True, steps=1600),
     ),
-    f"{_TEST_SET}. Label attention is 2 x 200. `own encoder` is for one that `clinical-ner pretrain` made of raw notes, "
-    "and takes 1,500 updates of 2,500 word pieces; the rows below it are for one that was pre-trained on more, such as "
+    f"{_TEST_SET}. Label attention is 2 x 200. `own encoder` is for one that `clinical-ner pretrain` made of raw "
+    "notes, and takes 1,500 updates of 2,500 word pieces; the rows below it are for one that was pre-trained on more, such as "
     "multilingual-e5-small, and take 1,600 updates of 1,000 pieces: for these their configs are made.",
 )
 
@@ -204,7 +204,8 @@ CCKS_2 = Table(
         Row("encoder, IDCNN-CRF", _CCKS_ENCODER, _head(_IDCNN), needs_encoder=True, steps=1000),
         Row("encoder, IDCNN-MHA-CRF", _CCKS_ENCODER, {}, Figures(f=0.8563), needs_encoder=True, steps=1000),
     ),
-    f"{_ALBERT} but for the rows with an encoder, which take 1,000 updates. It finds IDCNN-CRF as accurate as BiLSTM-CRF and 21 s an epoch faster.",
+    f"{_ALBERT} but for the rows with an encoder, which take 1,000 updates. "
+    "It finds IDCNN-CRF as accurate as BiLSTM-CRF and 21 s an epoch faster.",
 )
 
 # What all rules share; the settings of their own are their defaults.
