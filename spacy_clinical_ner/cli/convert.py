@@ -204,7 +204,7 @@ def _announce(note: Path) -> None:
 
     size = note.stat().st_size
     if size >= LONG_NOTE:
-        tqdm.write(f"{note}: {size / 1e6:,.0f} MB, about {size / LONG_NOTE * 5:,.0f} s", file=sys.stderr)
+        tqdm.write(f"{note}: {size / 1e6:,.0f} MB, about {size / 1e6 * 1.5:,.0f} s", file=sys.stderr)
 
 
 def _add(

@@ -276,7 +276,7 @@ def test_variants_of_real_notes_are_all_detected(tmp_path):
             right = {(start, end, text[start:end]) for start, end in spans}
             shifts = sum(numbers[start] + shift != start for start, _ in spans)
             (folder / "n.txt").write_bytes(text.encode("utf8"))
-            (folder / "n.ann").write_text(lines(text, spans, numbers, shift), newline="")
+            (folder / "n.ann").write_bytes(lines(text, spans, numbers, shift).encode("utf8"))
             made += bool(shifts)
             try:
                 trained = list(create_brat_corpus(folder)(NLP))

@@ -262,7 +262,7 @@ def test_lenient_names_what_it_drops_once(nlp, folder, caplog):
     ann = folder / "1.ann"
     bad = "T9\tSIGN 4 7\tFUG\n\nR9\tOF Arg1:T9 Arg2:T1\t\n"
     whole = ann.read_text(encoding="utf8") + bad
-    ann.write_text(whole, encoding="utf8", newline="")
+    ann.write_bytes(whole.encode("utf8"))
     n_lines = whole[: whole.index(bad)].count("\n")
     with pytest.raises(MalformedLineError, match=f"1.ann:{n_lines + 1}: .*convert --lenient`.*`lenient = true`"):
         list(create_brat_corpus(folder)(nlp))

@@ -34,10 +34,10 @@ def world(tmp_path_factory):
     for folder, contents in {"notes": texts, "one_empty": [*texts, "", " \n"], "all_empty": ["", " \n", "\n"]}.items():
         (root / folder).mkdir()
         for number, text in enumerate(contents):
-            (root / folder / f"{number}.txt").write_text(text, "utf8", newline="")
+            (root / folder / f"{number}.txt").write_bytes(text.encode("utf8"))
             start = text.find("fiebre")
             ann = f"T1\tSIGNO {start} {start + 6}\tfiebre\n" if start >= 0 else ""
-            (root / folder / f"{number}.ann").write_text(ann, "utf8", newline="")
+            (root / folder / f"{number}.ann").write_bytes(ann.encode("utf8"))
     nlp = blank_pipeline("es")
     nlp.add_pipe("crf_ner", config={"model": model_config()})
     reader = {"@readers": "spacy-clinical-ner.BratCorpus.v1", "path": "notes"}
