@@ -131,7 +131,12 @@ def kill_omop(pipeline: Path, notes: Path, count: int) -> Dict[str, Any]:
         seconds = time.perf_counter() - begun
         process = _FORK.Process(target=run, args=("killed",))
         process.start()
-        process.join(seconds * random.Random(0).uniform(0.3, 0.7))
+        share = random.Random(0).uniform(0.3, 0.7)
+        enough = share * len(rows("whole"))
+        while process.is_alive() and (
+            not sqlalchemy.inspect(engine).has_table("killed") or len(rows("killed")) < enough
+        ):
+            time.sleep(0.2)
         process.kill()
         process.join()
         status, between = process.exitcode, len(rows("killed"))
