@@ -240,7 +240,7 @@ class Distillation:
         )
 
     def _step(self, items: Sequence[Item], optimizer: Optimizer) -> None:
-        docs, target = self._read([item for item in items if not isinstance(item, Example)])
+        docs, target = self._read(items)
         lesson = self.student.lesson([item for item in items if isinstance(item, Example)])
         n_raw, n_all = len(docs), len(docs) + len(lesson.reads)
         if not n_all:
@@ -256,16 +256,19 @@ class Distillation:
         self.student.finish_update(optimizer)
         optimizer.step_schedules()
 
-    def _read(self, notes: Sequence[NamedText]) -> Tuple[List[Doc], List[Floats2d]]:
-        """The student's Docs of the notes that are not empty, and the teacher's emissions for them."""
+    def _read(self, items: Sequence[Item]) -> Tuple[List[Doc], List[Floats2d]]:
+        """The student's Docs of the raw notes that are not empty, and the teacher's emissions for them."""
+        notes = [item for item in items if not isinstance(item, Example)]
         docs = [doc for doc in (self.student_nlp.make_doc(text) for _, text in notes) if len(doc)]
         names = [name for name, text in notes if text]
-        emissions = [self._kept.get(doc.text.encode("utf8", "surrogatepass")) for doc in docs]
-        new = [i for i, array in enumerate(emissions) if array is None]
+        sources = [doc.text.encode("utf8", "surrogatepass") for doc in docs]
+        kept = [self._kept.get(source) for source in sources]
+        new = [i for i, array in enumerate(kept) if array is None]
+        emissions = {i: self.student.model.ops.asarray2f(array) for i, array in enumerate(kept) if array is not None}
         for i, array in zip(new, self._ask([names[i] for i in new], [docs[i] for i in new])):
             emissions[i] = array
-            self._kept.put(docs[i].text.encode("utf8", "surrogatepass"), to_numpy(array))
-        return docs, [self.student.model.ops.asarray2f(array) for array in emissions]
+            self._kept.put(sources[i], to_numpy(array))
+        return docs, [emissions[i] for i in range(len(docs))]
 
     def _ask(self, names: Sequence[str], docs: Sequence[Doc]) -> List[Floats2d]:
         """The teacher's emissions for notes that the student has cut into `docs`."""

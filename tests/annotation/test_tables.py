@@ -238,7 +238,7 @@ def test_a_missing_library_is_named(module, name, format, tmp_path, monkeypatch)
     "name, content, message",
     [
         ("in.jsonl.gz", b"not gzip", "gzip"),
-        ("in.jsonl.gz", gzip.compress(b'{"note_id": 1, "text": "a"}\n' * 99)[:-9], "gzip"),
+        ("in.jsonl.gz", gzip.compress(b'{"note_id": 1, "text": "a"}\n' * 99, mtime=0)[:-9], "gzip"),
         ("in.parquet", b"PAR1 of somebody else", "Parquet"),
         ("in.spacy", b"of somebody else", ".spacy"),
         ("in.csv", b"note_id,body\n1,x\n", "no column 'text'"),
