@@ -1,4 +1,5 @@
-# make demo   from nothing to spacy.load("es_cantemist_ner"), offline but for pip
+# make demo   from nothing to spacy.load("es_cantemist_ner"), offline but for pip: trains on the bundled sample, and
+#             installs the pipeline of assets/pipelines beside what it trained
 # make test   the test suite
 # make browser   the tests of pages in headless Chromium (Debian's chromium and chromium-driver), with axe-core from npm
 # make lint   style, types, and the arrows between the folders
@@ -23,6 +24,8 @@ TORCH := $(shell sed -n 's/^\(torch==.*\)$$/\1/p' constraints.txt)
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m spacy project run all .
+	$(BIN)/python -m spacy_clinical_ner project smoke es_cantemist_sample_ner --corpus cantemist
+	$(PIP) --no-index --no-deps --force-reinstall assets/pipelines/es_cantemist_ner-*.whl
 	$(BIN)/python -m spacy_clinical_ner project smoke es_cantemist_ner --corpus cantemist
 	@echo "What the pipelines find, and where they err: $$(echo training/*/report.html)"
 

@@ -155,8 +155,8 @@ CANTEMIST_3 = Table(
         Row("encoder, label attention", _PRETRAINED, _OVER_ENCODER, _BEST, needs_encoder=True, steps=1600),
     ),
     f"{_TEST_SET}. Label attention is 2 x 200. `own encoder` is for one that `clinical-ner pretrain` made of raw "
-    "notes, and takes 1,500 updates of 2,500 word pieces; the rows below it are for one that was pre-trained on more, such "
-    "as multilingual-e5-small, and take 1,600 updates of 1,000 pieces: for these their configs are made.",
+    "notes, and takes 1,500 updates of 2,500 word pieces. The rows below it are for one that was pre-trained on more, "
+    "such as multilingual-e5-small, and take 1,600 updates of 1,000 pieces. For these their configs are made.",
 )
 
 _MINILM = CONFIGS / "maccrobat_minilm.cfg"

@@ -148,7 +148,11 @@ def train(
 def deliver(
     workflow: str = typer.Argument(..., callback=plain_name, help="Name of the workflow: its folder in training/."),
     corpus: str = typer.Option(..., callback=plain_name, help="Name of the corpus."),
-    package: str = typer.Option(..., callback=plain_name, help="Name of the package, without the language."),
+    package: str = typer.Option(
+        ...,
+        callback=plain_name,
+        help="Name of the package, without the language; on the bundled sample cantemist_ner is cantemist_sample_ner.",
+    ),
     version: str = typer.Option(..., callback=plain_name, help="Version of the package."),
     model: str = typer.Option("model-best", callback=plain_name, help="The pipeline's folder in training/WORKFLOW."),
     relations: bool = typer.Option(False, "--relations", help="Score relations, too."),
@@ -168,7 +172,8 @@ def deliver(
     from spacy_clinical_ner.cli.annotate import annotate_folder
     from spacy_clinical_ner.cli.evaluate import evaluate_and_save
     from spacy_clinical_ner.cli.report import write_report
-    from spacy_clinical_ner.project.package import build_wheel, clear_predictions, install_wheels
+    from spacy_clinical_ner.project.layout import PreparedCorpus
+    from spacy_clinical_ner.project.package import build_wheel, clear_predictions, install_wheels, sample_package
 
     brat, output = CORPUS / corpus / "brat", TRAINING / workflow
     predictions, metrics, card = output / "predictions", output / "metrics.json", output / "report.md"
@@ -198,7 +203,7 @@ def deliver(
         brat,
         metrics,
         PACKAGES,
-        name=package,
+        name=sample_package(package) if PreparedCorpus.read(brat).sample else package,
         version=version,
         given_entities=given_entities,
         card=card if card.is_file() else None,

@@ -72,6 +72,12 @@ def describe(
     }
 
 
+def sample_package(name: str) -> str:
+    """What a package is called if its pipeline was trained on the sample, so that no one takes it for a real one."""
+    corpus, separator, kind = name.rpartition("_")
+    return f"{corpus}_sample_{kind}" if separator else f"{kind}_sample"
+
+
 def build_wheel(
     model: PathLike,
     corpus: PathLike,

@@ -9,6 +9,7 @@ import pytest
 
 from spacy_clinical_ner import cli
 from spacy_clinical_ner.project.layout import PreparedCorpus
+from spacy_clinical_ner.project.package import sample_package
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -121,14 +122,38 @@ def test_delivery_clears_old_predictions_scores_builds_installs_and_tries(
     assert (predictions / "note.ann").read_text(encoding="utf8") == "T1\tX 0 5\tFever\n"
     assert '"f":1.0' in (places / "training/c/metrics.json").read_text(encoding="utf8").replace(" ", "")
     (wheel,) = calls["wheels"]
-    assert wheel == Path("packages/en_c_ner-1.0.0/dist/en_c_ner-1.0.0-py3-none-any.whl")
+    assert wheel == Path("packages/en_c_sample_ner-1.0.0/dist/en_c_sample_ner-1.0.0-py3-none-any.whl")
     assert wheel.is_file()
-    assert (calls["force"], calls["name"], calls["brat"]) == (True, "en_c_ner", Path(BRAT))
+    assert (calls["force"], calls["name"], calls["brat"]) == (True, "en_c_sample_ner", Path(BRAT))
     page = (places / "training/c/report.html").read_text(encoding="utf8")
     assert "best strict micro F" in page and "Fever" not in page
     with zipfile.ZipFile(wheel) as archive:
-        card = archive.read("en_c_ner-1.0.0.dist-info/METADATA").decode("utf8")
+        card = archive.read("en_c_sample_ner-1.0.0.dist-info/METADATA").decode("utf8")
     assert "| micro | 100.00 | 100.00 | 100.00 |" in card and "Fever" not in card
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cantemist_ner", "cantemist_sample_ner"),
+        ("maccrobat_relations", "maccrobat_sample_relations"),
+        ("x", "x_sample"),
+    ],
+)
+def test_what_the_sample_trained_has_a_name_of_its_own(name: str, expected: str) -> None:
+    assert sample_package(name) == expected
+
+
+def test_delivery_of_another_corpus_has_the_plain_name(places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list = []
+    monkeypatch.setattr("spacy_clinical_ner.project.package.install_wheels", lambda wheels, force: None)
+    monkeypatch.setattr(
+        "spacy_clinical_ner.cli.project.try_on_a_note", lambda name, brat, given_entities: names.append(name)
+    )
+    assert run(monkeypatch, *PREPARE, "--given", "elsewhere/c v2") == 0
+    write_pipeline(places / "training/c/model-best")
+    assert run(monkeypatch, *DELIVER) == 0
+    assert names == ["en_c_ner"]
 
 
 def test_other_folders_are_not_cleared(places: Path, monkeypatch, capsys) -> None:
