@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+import typer
+
 from benchmarks.index import INDEX
 from benchmarks.papers.tables import TABLES, Figures, Table
 from benchmarks.results import Record, load
@@ -127,5 +129,14 @@ def write_page(more: Sequence[Record] = (), path: Path = PAGE) -> Path:
     return path
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(path: Path = typer.Option(PAGE, "--output", "-o", help="Where to write the page.")) -> None:
+    """Write one page with every paper's table beside what was recorded of ours, and graphs of the sweeps."""
+    typer.echo(f"All tables, the papers' and ours: {write_page(path=path)}")
+
+
 if __name__ == "__main__":
-    print(f"All tables, the papers' and ours: {write_page()}")
+    app()

@@ -195,7 +195,9 @@ def fitting(text: str, mentions: Sequence[CountedMention], besides: str = "") ->
 def agrees(column: str, text: str, fragments: Tuple[Fragment, ...]) -> bool:
     """Whether the text column of a mention says what stands at its fragments, white space aside."""
     expected = _dense("".join(text[start:end] for start, end in fragments))
-    return _dense(column) == expected or ("\t" in column and _dense(column.partition("\t")[0]) == expected)
+    if _dense(column) == expected:
+        return True
+    return bool(expected) and "\t" in column and _dense(column.partition("\t")[0]) == expected
 
 
 def _all_agree(way: Counting, text: str, mentions: Sequence[CountedMention]) -> bool:

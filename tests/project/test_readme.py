@@ -37,6 +37,10 @@ OTHERS = {
     "--gpu-id": "spacy train",
     "--keep-going": "make",
     **dict.fromkeys(("--corpus", "--notes", "--characters"), "assets/generate.py"),
+    **dict.fromkeys(
+        ("--archives", "--conf", "--deploy-mode", "--executor-cores", "--executor-memory", "--name", "--num-executors"),
+        "spark-submit",
+    ),
 }
 
 
