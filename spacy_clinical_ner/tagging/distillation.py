@@ -264,9 +264,8 @@ class Distillation:
         sources = [doc.text.encode("utf8", "surrogatepass") for doc in docs]
         kept = [self._kept.get(source) for source in sources]
         new = [i for i, array in enumerate(kept) if array is None]
-        emissions: Dict[int, Any] = {
-            i: self.student.model.ops.asarray(array) for i, array in enumerate(kept) if array is not None
-        }
+        ops: Any = self.student.model.ops
+        emissions = {i: ops.asarray(array) for i, array in enumerate(kept) if array is not None}
         for i, array in zip(new, self._ask([names[i] for i in new], [docs[i] for i in new])):
             emissions[i] = array
             self._kept.put(sources[i], to_numpy(array))
