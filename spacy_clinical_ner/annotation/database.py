@@ -187,10 +187,11 @@ def first_number(url: str, name: str) -> int:
     sql = needed("sqlalchemy", "sql")
     engine = connect(url)
     schema, _, table = name.rpartition(".")
-    if not sql.inspect(engine).has_table(table, schema=schema or None):
-        return 1
-    columns = _table(engine, name).c
-    if "note_nlp_id" not in columns:  # which is refused when it is to be written
-        return 1
-    with engine.connect() as connection:
-        return 1 + (connection.execute(sql.select(sql.func.max(columns["note_nlp_id"]))).scalar() or 0)
+    with _told(shown(url)):
+        if not sql.inspect(engine).has_table(table, schema=schema or None):
+            return 1
+        columns = _table(engine, name).c
+        if "note_nlp_id" not in columns:  # which is refused when it is to be written
+            return 1
+        with engine.connect() as connection:
+            return 1 + (connection.execute(sql.select(sql.func.max(columns["note_nlp_id"]))).scalar() or 0)

@@ -42,8 +42,8 @@ def distill(
     """Train the tagger of a config on raw notes to give taggings the probabilities that the teacher gives them.
 
     The loss is the exact divergence of the two CRFs over whole notes. No annotations are needed. Where there are some,
-    give them with --gold: the student then learns both in the same steps, which brings more than one after the other.
-    The raw notes should be none that the teacher was trained on.
+    give them with --gold: the student then learns both in the same steps. The raw notes should be none that the teacher
+    was trained on.
 
     Example: clinical-ner distill training/cantemist_trf/model-best raw_notes student --config configs/cantemist.cfg
     --vectors corpus/vectors --gold corpus/train.spacy --gold-passes 3
