@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import spacy
+from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
 from spacy.training.initialize import init_nlp
 from spacy.util import load_config, load_model_from_config, registry, resolve_dot_names, set_dot_to_object, walk_dict
 from thinc.api import Config
 
 from spacy_clinical_ner.brat.ccks import import_records
+from spacy_clinical_ner.joint.joint_architectures import network
+from spacy_clinical_ner.training.over_encoder import put_over_encoder
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -35,6 +38,7 @@ TRAINED = {
     "ccks2019_idcnn": "ccks2019",
     "ccks2019_idcnn_mha": "ccks2019",
 }
+NEED_ENCODER = {name for name in TRAINED if name.endswith(("_trf", "_trf_words", "_minilm"))}
 
 
 def filled(name: str) -> Config:
@@ -55,7 +59,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters]
     (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf8")
     BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
     BertModel(BertConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(folder)
     return folder
 
@@ -68,15 +72,40 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict:
     return {"ccks2019": records, **{name: SAMPLE / name / "dev" for name in others}}
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_config_trains_on_the_sample(name: str, corpora: dict, request, tmp_path: Path) -> None:
+def on_the_sample(name: str, corpora: dict, **paths: str) -> Config:
     corpus = str(corpora[TRAINED[name]])
     overrides = {"paths.train": corpus, "paths.dev": corpus, "corpora.train.limit": 3, "corpora.dev.limit": 2}
-    overrides |= {"system.gpu_allocator": None}
-    if name.endswith(("_trf", "_trf_words", "_minilm")):
-        pytest.importorskip("spacy_transformers")
-        overrides["paths.encoder"] = str(request.getfixturevalue("encoder"))
-    config = load_config(CONFIGS / f"{name}.cfg", overrides=overrides)
+    overrides |= {"system.gpu_allocator": None, **{f"paths.{key}": value for key, value in paths.items()}}
+    return load_config(CONFIGS / f"{name}.cfg", overrides=overrides)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_config_trains_on_the_sample(name: str, corpora: dict, request, tmp_path: Path) -> None:
+    encoder = {"encoder": str(request.getfixturevalue("encoder"))} if name in NEED_ENCODER else {}
+    trains(on_the_sample(name, corpora, **encoder), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cantemist_label_attention", "maccrobat_charcnn", "maccrobat_relations", "ccks2019_idcnn_mha", "coronary"],
+)
+def test_any_config_trains_over_an_encoder(name: str, corpora: dict, encoder: Path, tmp_path: Path) -> None:
+    config = on_the_sample(name, corpora)
+    put_over_encoder(config, str(encoder))
+    nlp = trains(config.copy(), tmp_path)
+    width = 16  # of the encoder
+    if "joint_extractor" in nlp.pipe_names:
+        assert network(nlp.get_pipe("joint_extractor").model).encoder.model.config.hidden_size == width
+        return
+    assert nlp.pipe_names[0] == "transformer" and nlp.pipe_names[-1] == "trf_data_cleaner"
+    reader = nlp.get_pipe(nlp.pipe_names[1]).model.get_ref("tok2vec")
+    alone = trains(on_the_sample(name, corpora), tmp_path / "alone")
+    own = alone.get_pipe(nlp.pipe_names[1]).model.get_ref("tok2vec")
+    assert reader.predict([nlp("Fever")])[0].shape[1] == own.predict([alone("Fever")])[0].shape[1] + width
+
+
+def trains(config: Config, tmp_path: Path) -> Language:
+    """An update, a look at the development notes, and a pipeline that was saved and loaded."""
     (component,) = [pipe for pipe in config["nlp"]["pipeline"] if pipe.endswith(("_ner", "_extractor", "_classifier"))]
     if "vectors" in config["paths"]:
         config["initialize"] = {"vectors": None}
@@ -95,7 +124,9 @@ def test_config_trains_on_the_sample(name: str, corpora: dict, request, tmp_path
     assert losses[component] > 0
     assert ("rel_micro_f" if component.startswith("relation") else "ents_f") in nlp.evaluate(list(dev(nlp)))
     nlp.to_disk(tmp_path)
-    assert spacy.load(tmp_path)("").text == ""
+    loaded = spacy.load(tmp_path)
+    assert loaded("").text == ""
+    return loaded
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.cfg")), ids=lambda path: path.stem)

@@ -31,6 +31,7 @@ from benchmarks.papers.tokens import token_scores
 from benchmarks.results import commit
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.project.layout import find_records, prepare_corpus
+from spacy_clinical_ner.training.over_encoder import put_over_encoder
 from spacy_clinical_ner.training.workflow import uses_vectors
 
 WORK = BENCHMARKS / "work" / "papers"
@@ -86,8 +87,10 @@ def row_config(row: Row, table: Table, setting: Setting) -> Config:
     """
     config = load_config(row.config, interpolate=False)
     edits: Dict[str, Any] = {**row.edits, "nlp.lang": setting.lang}
+    if row.over:
+        put_over_encoder(config, row.edits["paths.encoder"])
     tagger = "crf_ner" in config["components"]
-    if setting.lang != "zh" and table.lang == "zh" and tagger and not row.needs_encoder:
+    if setting.lang != "zh" and table.lang == "zh" and tagger and not (row.needs_encoder or row.over):
         edits.update({f"components.crf_ner.model.tok2vec.embed.{key}": value for key, value in _WORD_FEATURES.items()})
     if "training" in config:
         steps = setting.steps or row.steps or table.steps

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import typer
+from spacy.util import load_config
 
 from benchmarks.common import WORK as TAGGER_WORK
 from benchmarks.common import (
@@ -91,7 +92,7 @@ def compare(
     encoder: Path, corpus: Path, seeds: int, against: Optional[Path], max_steps: int, jobs: int
 ) -> Dict[str, Any]:
     """{"results": {system: [by seed]}, "differences": {what: [paired difference of the pre-trained one by seed]}}."""
-    from spacy_clinical_ner.training.workflow import encoder_overrides
+    from spacy_clinical_ner.training.over_encoder import put_over_encoder
 
     work = WORK / f"{CANTEMIST.name}-{fingerprint(corpus)}"
     parts = lay_out(CANTEMIST, corpus, work)
@@ -106,13 +107,15 @@ def compare(
     kept = contents(encoder, SHAPE)
     twin = random_twin(encoder, work / f"random-{digest(kept)}")
     for system, folder, what in ((RANDOM, twin, kept), (TRAINED, encoder, contents(encoder, (*SHAPE, WEIGHTS)))):
-        overrides = encoder_overrides(folder)
+        config = load_config(CONFIG, interpolate=False)
+        put_over_encoder(config, str(folder))
         if max_steps:
-            overrides["training.max_steps"] = max_steps
-        words = tuple(word for key, value in overrides.items() for word in (f"--{key}", str(value)))
-        chosen = {key: value for key, value in overrides.items() if key != "paths.encoder"}
-        settings = digest({"config": CONFIG.read_text(encoding="utf8"), "encoder": what, "overrides": chosen})
-        plans[system] = Plan(system, CONFIG, (*paths, *words), settings)
+            config["training"]["max_steps"] = max_steps
+        made = work / f"{folder.name}.cfg"
+        config.to_disk(made, interpolate=False)
+        config["paths"]["encoder"] = None
+        settings = digest({"config": config.to_str(interpolate=False), "encoder": what})
+        plans[system] = Plan(system, made, paths, settings)
     results = train_all(plans, seeds, parts.test, work, jobs)
     others = {RANDOM: [Path(result["predictions"]) for result in results[RANDOM]]}
     if against is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import typer
 
@@ -22,6 +22,8 @@ app = typer.Typer(
 
 CORPUS, TRAINING, PACKAGES, CONFIGS = Path("corpus"), Path("training"), Path("packages"), Path("configs")
 ASSETS = Path("assets")
+# An encoder of one language has some 30,000 word pieces, one of a hundred languages up to 250,000.
+MANY_PIECES = 60_000
 
 
 @app.command()
@@ -79,6 +81,7 @@ def pretrain(
     corpus: str = typer.Argument(..., callback=plain_name, help="Name of the corpus whose raw notes are read."),
     lang: str = typer.Option(..., "--lang", "-l", help="Language code: es, en, zh, ..."),
     raw: str = typer.Option("", help="More raw notes: a folder or .jsonl; empty for none."),
+    encoder: str = typer.Option("", help="Folder or hub name of an encoder to take in place of one of one's own."),
     size: SizeName = typer.Option(SizeName.tiny, help="tiny, small or base."),
     max_minutes: float = typer.Option(60, min=0.0, max=MAX_MINUTES, callback=not_nan, help="Wall time for all."),
     seed: int = typer.Option(0, min=0, max=MAX_SEED, help="Seed of weights, order and masks."),
@@ -89,6 +92,8 @@ def pretrain(
 ) -> None:
     """Train an encoder on the raw notes of a corpus and on others; stopped, it goes on where it was.
 
+    With --encoder nothing is trained: that encoder is cut to the word pieces that the corpus uses, as by `trim`.
+
     Example: clinical-ner project pretrain cantemist --lang es --raw FOLDER --max-minutes 600
     """
     import torch
@@ -97,6 +102,11 @@ def pretrain(
     from spacy_clinical_ner.raw_notes.settings import PretrainingSettings
     from spacy_clinical_ner.training.workflow import is_small
 
+    if encoder:
+        from spacy_clinical_ner.cli.trim import trim_and_report
+
+        trim_and_report(encoder, CORPUS / corpus / "encoder", [CORPUS / corpus / "brat"], [lang], overwrite=True)
+        return
     torch.set_num_threads(threads)
     notes = CORPUS / corpus / "brat" / "raw"
     steps = small_steps if not raw and is_small(notes, small_below) else None
@@ -110,7 +120,7 @@ def train(
     workflow: str = typer.Argument(..., callback=plain_name, help="Name of the workflow: its folder in training/."),
     corpus: str = typer.Option(..., callback=plain_name, help="Name of the corpus."),
     config: Optional[Path] = typer.Option(None, help="Config of the pipeline; by default configs/WORKFLOW.cfg."),
-    encoder: Optional[Path] = typer.Option(None, help="paths.encoder of the config: a folder of Hugging Face's."),
+    encoder: str = typer.Option("", help="Folder of an encoder, or its name on the Hugging Face hub; empty for none."),
     refit: bool = typer.Option(False, "--refit", help="Train once more on train and dev: model-refit, see `refit`."),
     seed: int = typer.Option(0, min=0, max=MAX_SEED, help="system.seed of the config."),
     gpu_id: int = typer.Option(-1, min=-1, max=MAX_THREADS, help="GPU, or -1 for the CPU."),
@@ -121,15 +131,21 @@ def train(
 ) -> None:
     """Run spacy train on a prepared corpus, with settings of their own for small ones.
 
+    With --encoder the pipeline reads a pre-trained encoder beside what its config says: the vocabulary is cut to the
+    pieces that the corpus uses, most layers are frozen, and the config as it ran is in training/WORKFLOW/train.cfg.
+
     Example: clinical-ner project train cantemist_trf --corpus cantemist --encoder corpus/cantemist/encoder
     """
     from wasabi import msg
 
     from spacy_clinical_ner.cli.refit import refit_and_save
-    from spacy_clinical_ner.training.workflow import encoder_overrides, is_small, parse_overrides, train_pipeline
+    from spacy_clinical_ner.training.workflow import is_small, parse_overrides, train_pipeline
 
     data = CORPUS / corpus
-    overrides = encoder_overrides(encoder) if encoder is not None else {}
+    config = config or CONFIGS / f"{workflow}.cfg"
+    if encoder:
+        encoder = with_used_pieces(encoder, data, config)
+    overrides: Dict[str, Any] = {}
     if is_small(data / "brat" / "train", small_below):
         overrides.update(parse_overrides(for_small))
         msg.info(f"Less than {small_below} kB of training text: using the settings for small corpora")
@@ -137,11 +153,28 @@ def train(
     if max_epochs:
         overrides["training.max_epochs"] = max_epochs
     output = TRAINING / workflow
-    config = config or CONFIGS / f"{workflow}.cfg"
-    train_pipeline(config, data, output, overrides, gpu_id=gpu_id, threads=threads)
+    train_pipeline(config, data, output, overrides, encoder=encoder or None, gpu_id=gpu_id, threads=threads)
     if refit:
         notes = [data / "train.spacy", data / "dev.spacy"]
         refit_and_save(str(output / "model-best"), notes, output / "model-refit", gpu_id=gpu_id)
+
+
+def with_used_pieces(encoder: str, data: Path, config: Path) -> str:
+    """The encoder itself or, if its vocabulary is one of many languages, DATA/NAME with the pieces that are used."""
+    from wasabi import msg
+
+    from spacy_clinical_ner.cli.trim import trim_and_report
+    from spacy_clinical_ner.training.over_encoder import encoder_config
+    from spacy_clinical_ner.training.workflow import read_config
+
+    if int(encoder_config(encoder).get("vocab_size", 0)) < MANY_PIECES:
+        return encoder
+    trimmed = data / Path(encoder).name
+    if trimmed.is_dir():
+        msg.info(f"Using {trimmed}, which was cut out of {encoder} before")
+    else:
+        trim_and_report(encoder, trimmed, [data / "brat"], [read_config(config)["nlp"]["lang"]])
+    return str(trimmed)
 
 
 @app.command()

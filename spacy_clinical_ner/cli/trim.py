@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 import typer
 
@@ -26,13 +26,26 @@ def trim(
 
     Example: clinical-ner trim intfloat/multilingual-e5-small encoder --texts raw_notes --lang es
     """
+    trim_and_report(encoder, output, texts, lang or (), float16=float16, overwrite=overwrite)
+
+
+def trim_and_report(
+    encoder: str,
+    output: Path,
+    texts: Sequence[Path],
+    langs: Sequence[str],
+    *,
+    float16: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Trim an encoder and print what is left of it. Raises ClinicalNerError as `transformers.trim.trim` does."""
     from wasabi import msg
 
     from spacy_clinical_ner.raw_notes.notes import read_notes
     from spacy_clinical_ner.transformers.trim import trim as run
 
     notes = (note.text for note in read_notes(texts))
-    summary = run(encoder, output, notes, lang or (), float16=float16, sources=texts, overwrite=overwrite)
+    summary = run(encoder, output, notes, langs, float16=float16, sources=texts, overwrite=overwrite)
     msg.table(
         [
             ("notes", f"{summary.notes:,}"),

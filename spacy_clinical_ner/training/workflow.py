@@ -9,17 +9,19 @@ from __future__ import annotations
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any, Dict, Union
+from typing import Any, Dict, Optional, Union
 
 import srsly
 import torch
 from spacy.cli.train import train
 from spacy.util import load_config, walk_dict
+from thinc.api import Config
 from wasabi import msg
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.files import replacing
 from spacy_clinical_ner.pipelines import clean_folder
+from spacy_clinical_ner.training.over_encoder import put_over_encoder
 
 PathLike = Union[str, Path]
 
@@ -46,42 +48,17 @@ def is_small(folder: PathLike, kilobytes: int) -> bool:
     return sum(path.stat().st_size for path in Path(folder).rglob("*.txt")) < kilobytes * 1000
 
 
+def read_config(path: PathLike) -> Config:
+    """A config, with its variables as they are written. Raises InputError if there is no such file."""
+    if not Path(path).is_file():
+        raise InputError(path, None, "no such config")
+    return load_config(path, interpolate=False)
+
+
 def uses_vectors(config: PathLike) -> bool:
     """Whether a component of the config takes static word vectors. Raises InputError if there is no such config."""
-    if not Path(config).is_file():
-        raise InputError(config, None, "no such config")
-    components = load_config(config).get("components", {})
+    components = read_config(config).interpolate().get("components", {})
     return any(path[-1] == "include_static_vectors" and value is True for path, value in walk_dict(components))
-
-
-def encoder_overrides(encoder: PathLike) -> Dict[str, Any]:
-    """Overrides that fit a config with a transformer to an encoder of one's own, as `clinical-ner pretrain` writes it.
-
-    The configs are made for encoders that read 512 word pieces and have learnt much, and for a GPU: a smaller one takes
-    shorter windows, learns from the annotations at half the rate of the layers above it, not a tenth, and from smaller
-    batches at a higher rate, so that a CPU trains it within the hour.
-    Raises InputError if the folder has no config.json.
-    """
-    path = Path(encoder) / "config.json"
-    if not path.is_file():
-        raise InputError(path, None, "no such file; give the folder of an encoder")
-    try:
-        known = dict(srsly.read_json(path))
-    except (ValueError, TypeError):
-        raise InputError(path, None, "not the config of an encoder") from None
-    overrides: Dict[str, Any] = {"paths.encoder": str(encoder)}
-    pieces = known.get("max_position_embeddings", 512)
-    if pieces < 512:
-        overrides["components.transformer.model.get_spans.window"] = pieces  # special ones included
-        overrides["components.transformer.model.get_spans.overlap"] = pieces // 4
-    if known.get("hidden_size", 768) < 768:
-        overrides["components.transformer.model.rate"] = 0.5
-        overrides["training.accumulate_gradient"] = 1
-        overrides["training.batcher.size"] = 2500
-        overrides["training.max_steps"] = 1500
-        overrides["training.optimizer.learn_rate.warmup_steps"] = 150
-        overrides["training.optimizer.learn_rate.initial_rate"] = 0.001
-    return overrides
 
 
 def saves_clean(config: PathLike) -> bool:
@@ -90,9 +67,12 @@ def saves_clean(config: PathLike) -> bool:
     return callback.get("@callbacks") == "spacy-clinical-ner.CleanVocabulary.v1"
 
 
-def with_logger(config: PathLike, output: Path) -> Path:
-    """OUTPUT/train.cfg: the config with our logger, which writes OUTPUT/log.jsonl, unless it names one itself."""
-    loaded = load_config(config, interpolate=False)
+def prepare_config(config: PathLike, output: Path, encoder: Optional[str] = None) -> Path:
+    """OUTPUT/train.cfg: the config over the encoder, if there is one, and with our logger, which writes
+    OUTPUT/log.jsonl, unless it names one itself."""
+    loaded = read_config(config)
+    if encoder is not None:
+        put_over_encoder(loaded, encoder)
     logger = {"@loggers": "spacy-clinical-ner.JsonlLogger.v1", "path": str(output / "log.jsonl")}
     loaded["training"].setdefault("logger", logger)
     output.mkdir(parents=True, exist_ok=True)
@@ -107,6 +87,7 @@ def train_pipeline(
     output: PathLike,
     overrides: Dict[str, Any],
     *,
+    encoder: Optional[str] = None,
     gpu_id: int = -1,
     threads: int = 1,
 ) -> Path:
@@ -115,6 +96,7 @@ def train_pipeline(
     The word vectors at DATA/vectors are used if the config has a place for them: a pipeline would carry them along
     otherwise for nothing. The equivalent `spacy train` command is printed, so that it can be repeated by hand; loss and
     scores go to OUTPUT/log.jsonl.
+    encoder: folder or hub name of one that the pipeline is put over, see `training.over_encoder`.
     threads: of torch on the CPU. The matrices are small, and threads that share busy cores wait for each other: on two
     of them, two threads were seen to take ten times as long as one.
     """
@@ -122,12 +104,14 @@ def train_pipeline(
     overrides = {"paths.train": str(data / "train.spacy"), "paths.dev": str(data / "dev.spacy"), **overrides}
     if uses_vectors(config):
         overrides["paths.vectors"] = str(data / "vectors")
-    words = ["python", "-m", "spacy", "train", str(config), "--output", str(output), "--gpu-id", str(gpu_id)]
+    made = prepare_config(config, output, encoder)
+    shown = str(made if encoder is not None else config)
+    words = ["python", "-m", "spacy", "train", shown, "--output", str(output), "--gpu-id", str(gpu_id)]
     for key, value in overrides.items():
         words += [f"--{key}", value if isinstance(value, str) else srsly.json_dumps(value)]
     msg.text(shlex.join(words))
     torch.set_num_threads(threads)
-    train(with_logger(config, output), output, use_gpu=gpu_id, overrides=overrides)
+    train(made, output, use_gpu=gpu_id, overrides=overrides)
     for audit in data.glob("*.audit.json"):  # `clinical-ner report --training` shows what lies beside the pipeline
         shutil.copy(audit, output)
     if not saves_clean(config):

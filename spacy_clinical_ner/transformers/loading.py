@@ -49,6 +49,12 @@ def load_tokenizer(name: str, **config: Any) -> Any:
     return tokenizer
 
 
+def load_encoder_config(name: str) -> Dict[str, Any]:
+    """What an encoder says of itself, as for `load_encoder`, without its weights."""
+    with _one_line_errors(name):
+        return dict(AutoConfig.from_pretrained(name, local_files_only=Path(name).is_dir()).to_dict())
+
+
 def build_encoder(config: Mapping[str, Any]) -> nn.Module:
     """An encoder with random weights, from its config as `config.to_dict()` gives it. Needs no hub."""
     settings = dict(config)

@@ -22,6 +22,13 @@ from spacy_clinical_ner.evaluation import DocumentPair, Mention
 LOGGER = "clinical-benchmarks.EpochTimes.v1"
 
 
+@pytest.fixture(autouse=True)
+def known_encoder(monkeypatch):
+    """The rows name encoders that are not there."""
+    known = {"num_hidden_layers": 12, "hidden_size": 384}
+    monkeypatch.setattr("spacy_clinical_ner.training.over_encoder.encoder_config", lambda name: known)
+
+
 def setting_for(table, folder, **others):
     part = folder / "notes"
     return Setting(Parts(part, part, part, (part,)), folder, others.pop("lang", table.lang), **others)
@@ -62,7 +69,7 @@ def test_every_row_builds_a_tagger(table, row, tmp_path):
 def test_rows_of_a_table_differ():
     for table in TABLES.values():
         rows, _ = expand(table, ["a/bert"])
-        configs = [(row.config, json.dumps(row.edits, sort_keys=True)) for row in rows]
+        configs = [(row.config, row.over, json.dumps(row.edits, sort_keys=True)) for row in rows]
         assert len(set(configs)) == len({row.name for row in rows}) == len(rows)
 
 
@@ -97,7 +104,7 @@ def test_words_have_affixes_where_the_language_is_not_chinese(tmp_path):
     embed = [
         row_config(row, CCKS_2, setting_for(CCKS_2, tmp_path, lang=lang))["components"]["crf_ner"]["model"]["tok2vec"]
         for row in CCKS_2.rows
-        if not row.needs_encoder
+        if not row.over
         for lang in ("zh", "en")
     ]
     assert [len(part["embed"]["attrs"]) for part in embed] == [2, 4] * 3

@@ -6,10 +6,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import srsly
 
 from spacy_clinical_ner import cli
 from spacy_clinical_ner.project.layout import PreparedCorpus
 from spacy_clinical_ner.project.package import sample_package
+from tests.transformers.encoders import make_encoder, trained_tokenizer
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -202,24 +204,50 @@ def test_encoder_is_trained_on_the_raw_notes_of_the_corpus_and_on_those_given(
     assert "huge" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("below", "size"), [(1000, 400), (0, 2500)])
-def test_settings_for_a_small_corpus_win_over_those_for_a_small_encoder(
-    places: Path, monkeypatch, below: int, size: int
+@pytest.mark.parametrize("below", [1000, 0])
+def test_an_encoder_and_the_settings_for_a_small_corpus_reach_the_training(
+    places: Path, monkeypatch, below: int
 ) -> None:
     (places / "encoder").mkdir()
-    (places / "encoder" / "config.json").write_text('{"max_position_embeddings": 128, "hidden_size": 256}')
+    (places / "encoder" / "config.json").write_text('{"vocab_size": 30000, "hidden_size": 256}')
     given: dict = {}
     monkeypatch.setattr(
         "spacy_clinical_ner.training.workflow.train_pipeline",
-        lambda config, data, output, overrides, **settings: given.update(overrides, config=config, output=output),
+        lambda config, data, output, overrides, **settings: given.update(
+            settings, config=config, output=output, overrides=overrides
+        ),
     )
     assert run(monkeypatch, *PREPARE) == 0
     options = ["--encoder", "encoder", "--small-below", below, "--for-small", "training.batcher.size=400", "--seed", 3]
     assert run(monkeypatch, "train", "w", "--corpus", "c", *options) == 0
-    assert given["training.batcher.size"] == size
-    assert given["components.transformer.model.get_spans.window"] == 128
-    assert given["system.seed"] == 3
+    small = {"training.batcher.size": 400} if below else {}
+    assert given["overrides"] == {**small, "system.seed": 3}
+    assert given["encoder"] == "encoder"
     assert (given["config"], given["output"]) == (Path("configs/w.cfg"), Path("training/w"))
+    assert run(monkeypatch, "train", "w", "--corpus", "c", "--encoder", "") == 0
+    assert given["encoder"] is None
+
+
+def test_an_encoder_of_many_languages_is_cut_to_the_corpus_once(places: Path, monkeypatch, capsys) -> None:
+    encoder = make_encoder("sentencepiece", places / "elsewhere" / "many")
+    before = len(trained_tokenizer("sentencepiece"))
+    monkeypatch.setattr("spacy_clinical_ner.cli.project.MANY_PIECES", before)
+    given: list = []
+    monkeypatch.setattr(
+        "spacy_clinical_ner.training.workflow.train_pipeline", lambda *args, **settings: given.append(settings)
+    )
+    assert run(monkeypatch, *PREPARE) == 0
+    (places / "configs").mkdir()
+    (places / "configs" / "w.cfg").write_text('[nlp]\nlang = "en"\n')
+    for _ in range(2):
+        assert run(monkeypatch, "train", "w", "--corpus", "c", "--encoder", encoder) == 0
+    assert "cut out of" in " ".join(capsys.readouterr().out.split())
+    assert [settings["encoder"] for settings in given] == ["corpus/c/many"] * 2
+    kept = srsly.read_json(places / "corpus/c/many/config.json")["vocab_size"]
+    assert 0 < kept < before
+    # `cantemist_trf` has it in place of an encoder of its own.
+    assert run(monkeypatch, "pretrain", "c", "--lang", "en", "--encoder", encoder) == 0
+    assert srsly.read_json(places / "corpus/c/encoder/config.json")["vocab_size"] == kept
 
 
 @pytest.mark.parametrize(("flag", "output"), [(["--refit"], Path("training/w/model-refit")), ([], None)])

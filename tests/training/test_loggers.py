@@ -8,7 +8,7 @@ import json
 from spacy_clinical_ner.evaluation.report.training import read_training
 from spacy_clinical_ner.tokenization import blank_pipeline
 from spacy_clinical_ner.training.loggers import JsonlLogger
-from spacy_clinical_ner.training.workflow import with_logger
+from spacy_clinical_ner.training.workflow import prepare_config
 from tests.training.test_learning_curve import CONFIG
 
 
@@ -55,7 +55,7 @@ def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):
 def test_workflows_log_unless_the_config_has_a_logger(tmp_path):
     config = tmp_path / "c.cfg"
     config.write_text(CONFIG)
-    text = with_logger(config, tmp_path / "out").read_text("utf8")
+    text = prepare_config(config, tmp_path / "out").read_text("utf8")
     assert "spacy-clinical-ner.JsonlLogger.v1" in text and "log.jsonl" in text and "${paths.train}" in text
     config.write_text(CONFIG + '\n[training.logger]\n@loggers = "spacy.ConsoleLogger.v1"\n')
-    assert "JsonlLogger" not in with_logger(config, tmp_path / "out").read_text("utf8")
+    assert "JsonlLogger" not in prepare_config(config, tmp_path / "out").read_text("utf8")

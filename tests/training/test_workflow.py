@@ -4,13 +4,11 @@ from pathlib import Path
 
 import pytest
 from spacy.tokens import DocBin
-from spacy.util import load_config, walk_dict
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.evaluation.report.training import read_training
 from spacy_clinical_ner.tokenization import blank_pipeline
 from spacy_clinical_ner.training.workflow import (
-    encoder_overrides,
     is_small,
     parse_overrides,
     train_pipeline,
@@ -133,23 +131,3 @@ def test_small_is_measured_in_text(tmp_path: Path, kilobytes: int, small: bool) 
     for name in ("a.txt", "deep/b.txt", "a.ann"):
         (tmp_path / name).write_bytes(b"x" * 1000)
     assert is_small(tmp_path, kilobytes) is small
-
-
-def test_windows_and_rate_fit_an_encoder_of_ones_own(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"config\.json"):
-        encoder_overrides(tmp_path)
-    config = tmp_path / "config.json"
-    config.write_text('{"max_position_embeddings": 128, "hidden_size": 256}', encoding="utf8")
-    overrides = encoder_overrides(tmp_path)
-    windows = "components.transformer.model.get_spans"
-    assert overrides["paths.encoder"] == str(tmp_path)
-    assert (overrides[f"{windows}.window"], overrides[f"{windows}.overlap"]) == (128, 32)
-    path = Path(__file__).parents[2] / "configs" / "cantemist_trf.cfg"
-    before, after = ({tuple(k): v for k, v in walk_dict(load_config(path, overrides=o))} for o in ({}, overrides))
-    changed = {key for key, value in after.items() if value != before[key]}
-    assert changed == {tuple(name.split(".")) for name in overrides}
-    config.write_text("no json", encoding="utf8")
-    with pytest.raises(InputError, match=r"config\.json: not the config"):
-        encoder_overrides(tmp_path)
-    config.write_text('{"max_position_embeddings": 514, "hidden_size": 768}', encoding="utf8")
-    assert encoder_overrides(tmp_path) == {"paths.encoder": str(tmp_path)}
