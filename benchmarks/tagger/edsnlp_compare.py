@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
+import spacy
 import typer
 
 from benchmarks.common import (
@@ -33,6 +34,7 @@ from benchmarks.results import commit, interval
 from benchmarks.rounds import Worker, alternate, count_words, median_ratio, note_files, rates, read_note
 from benchmarks.tagger.speed import worker_command
 from spacy_clinical_ner.brat import BratDocument, Entity, document_name, list_notes, read_document, write_document
+from spacy_clinical_ner.transformers.int8 import use_int8
 
 OURS, EDS = "crf_ner", "EDS-NLP"
 ENVIRONMENT = BENCHMARKS / "work" / "edsnlp-env"
@@ -85,11 +87,12 @@ class Row(NamedTuple):
         return {} if self.system == OURS else {"mixed": self.precision == "bfloat16"}
 
 
-# float32 is what the two are compared in; bfloat16 is what EDS-NLP chooses by itself. spaCy's transformers have none on
-# a CPU.
+# float32 is what the two are compared in; bfloat16 is what EDS-NLP chooses by itself, 8-bit integers are a setting of
+# our pipelines that is turned on after training.
 FLOAT_EDS = Row(EDS, "float32", "eds-float32")
 FLOAT_OURS = Row(OURS, "float32", "ours")
-ROWS = (FLOAT_EDS, Row(EDS, "bfloat16", "eds-bfloat16"), FLOAT_OURS)
+INT8 = Row(OURS, "int8", "ours-int8")
+ROWS = (FLOAT_EDS, Row(EDS, "bfloat16", "eds-bfloat16"), FLOAT_OURS, INT8)
 
 
 def make_environment() -> Path:
@@ -203,15 +206,25 @@ def write_predictions(gold: Path, predictions: Mapping[str, Sequence], output: P
         write_document(BratDocument(name, text, entities=entities), output / f"{name}.txt")
 
 
-def measure_inference(models: Mapping[str, str], notes: Path, budget: Budget, rounds: int) -> Dict[str, Any]:
+def with_int8(model: Path) -> Path:
+    """The trained pipeline beside itself, predicting with 8-bit integers."""
+    output = model.with_name(f"{model.name}-int8")
+    if not output.is_dir():
+        nlp = spacy.load(model)
+        use_int8(nlp)
+        nlp.to_disk(output)
+    return output
+
+
+def measure_inference(models: Mapping[Row, str], notes: Path, budget: Budget, rounds: int) -> Dict[str, Any]:
     """Words per second and peak memory by row of the table, in turns; EDS-NLP's predictions are written on the way."""
     # As many words at once as spacy-transformers' own default would take.
-    options = ("--model", models[EDS], "--notes", notes, "--batch-words", 4096, "--threads", budget.threads)
+    options = ("--model", models[FLOAT_EDS], "--notes", notes, "--batch-words", 4096, "--threads", budget.threads)
     command = [str(word) for word in (make_environment(), "-m", "benchmarks.tagger.edsnlp_worker", "infer", *options)]
     with ExitStack() as stack:
         workers = {}
         for row in ROWS:
-            ours = worker_command("infer", Path(models[OURS]), notes, budget.threads)
+            ours = worker_command("infer", Path(models[row]), notes, budget.threads)
             log = WORK / f"infer-{row.folder}.log"
             workers[row] = stack.enter_context(
                 Worker(row.name, ours if row.system == OURS else command, log, budget.threads)
@@ -251,7 +264,7 @@ def compare_with_edsnlp(corpus: Path, budget: Budget, rounds: int, *, fresh: boo
     """Train both on train/, score and time both on dev/. fresh: train again what has been trained before.
 
     Returns {"budget", "training": {system: figures}, "inference" and "scores": {row name: figures}, "comparison":
-    paired difference of ours to EDS-NLP in float32}.
+    paired difference of ours to EDS-NLP in float32, "int8": of our 8-bit integers to our float32}.
     """
     corpus = corpus.resolve()
     make_environment()
@@ -259,18 +272,22 @@ def compare_with_edsnlp(corpus: Path, budget: Budget, rounds: int, *, fresh: boo
     trainers = {EDS: train_eds, OURS: train_ours}
     training = {name: trained_once(name, trainer, train, budget, fresh) for name, trainer in trainers.items()}
     typer.echo("Inference in turns ...")
-    inference = measure_inference({name: figures["model"] for name, figures in training.items()}, dev, budget, rounds)
+    models = {row: training[row.system]["model"] for row in ROWS}
+    models[INT8] = str(with_int8(Path(models[FLOAT_OURS])))
+    inference = measure_inference(models, dev, budget, rounds)
     predicted = {row.name: WORK / "predictions" / row.folder for row in ROWS}
     ours, theirs = predicted[FLOAT_OURS.name], predicted[FLOAT_EDS.name]
-    shutil.rmtree(ours, ignore_errors=True)
-    command = package_command("annotate", training[OURS]["model"], dev, ours)
-    run_logged(f"{OURS}: annotate", command, WORK / "annotate.log", threads=budget.threads)
+    for row in (FLOAT_OURS, INT8):
+        shutil.rmtree(predicted[row.name], ignore_errors=True)
+        command = package_command("annotate", models[row], dev, predicted[row.name])
+        run_logged(f"{row.name}: annotate", command, WORK / "annotate.log", threads=budget.threads)
     outcome = {
         "budget": budget.describe(),
         "training": training,
         "inference": inference,
         "scores": {name: score(dev, folder) for name, folder in predicted.items()},
         "comparison": score(dev, ours, compare=theirs)["comparison"],
+        "int8": score(dev, predicted[INT8.name], compare=ours)["comparison"],
     }
     write_json(WORK / "result.json", outcome)
     return outcome
@@ -306,7 +323,9 @@ def edsnlp_report(outcome: Mapping[str, Any]) -> str:
         training[OURS][f"train_words_per_{unit}second"] / training[EDS][f"train_words_per_{unit}second"]
         for unit in ("", "cpu_")
     )
-    ratio = median_ratio(inference[FLOAT_OURS.name]["rates"], inference[FLOAT_EDS.name]["rates"])
+    ratio, int8_ratio = (
+        median_ratio(inference[row.name]["rates"], inference[FLOAT_EDS.name]["rates"]) for row in (FLOAT_OURS, INT8)
+    )
     return "\n\n".join(
         [
             f"Both: {outcome['budget']}",
@@ -314,6 +333,8 @@ def edsnlp_report(outcome: Mapping[str, Any]) -> str:
             f"{OURS} to {EDS}, both in float32: F {show_difference(d)} "
             f"(p {d['p_value']:.3f}), training {wall:.2f} x by the clock and {cpu:.2f} x by CPU time (the trainings "
             f"follow each other, so the clock also sees what else the machine did), inference {ratio:.2f} x",
+            f"{INT8.name}: inference {int8_ratio:.2f} x of {FLOAT_EDS.name}, F {show_difference(outcome['int8'])} to "
+            f"{FLOAT_OURS.name}",
         ]
     )
 
@@ -331,5 +352,6 @@ def edsnlp_figures(outcome: Mapping[str, Any]) -> List[Dict[str, Any]]:
     for name, ran in outcome["inference"].items():
         row = {"name": name, "f": interval(outcome["scores"][name])}
         row["words_per_second"] = round(statistics.median(ran["rates"]))
+        row["ratio"] = round(median_ratio(ran["rates"], outcome["inference"][FLOAT_EDS.name]["rates"]), 2)
         rows.append({**row, "peak_mib": round(ran["peak_rss_mib"])})
     return rows

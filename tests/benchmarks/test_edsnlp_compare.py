@@ -8,6 +8,7 @@ from benchmarks.tagger import edsnlp_compare
 from benchmarks.tagger.edsnlp_compare import (
     FLOAT_EDS,
     FLOAT_OURS,
+    INT8,
     ROWS,
     Budget,
     edsnlp_report,
@@ -59,18 +60,25 @@ def test_report_compares_in_the_same_precision():
         {
             "budget": "2 epochs",
             "training": {FLOAT_EDS.system: trained, FLOAT_OURS.system: {**trained, "train_words_per_second": 330.0}},
-            "inference": {FLOAT_EDS.name: rates(100.0), bfloat16.name: rates(250.0), FLOAT_OURS.name: rates(90.0)},
+            "inference": {
+                FLOAT_EDS.name: rates(100.0),
+                bfloat16.name: rates(250.0),
+                FLOAT_OURS.name: rates(90.0),
+                INT8.name: rates(130.0),
+            },
             "scores": {row.name: scores for row in ROWS},
             "comparison": {"difference": 0.1, "ci_low": 0.05, "ci_high": 0.15, "p_value": 0.01},
+            "int8": {"difference": -0.002, "ci_low": -0.01, "ci_high": 0.01, "p_value": 0.5},
         }
     )
     assert "training 1.10 x by the clock and 1.00 x by CPU time" in text
     assert "inference 0.90 x" in text
-    assert text.count("0.5000 [0.400, 0.600]") == 3
+    assert "inference 1.30 x of EDS-NLP, float32, F -0.0020" in text
+    assert text.count("0.5000 [0.400, 0.600]") == 4
 
 
 def test_requests_go_to_edsnlp_in_the_precision_of_their_row():
-    assert [row.request for row in ROWS] == [{"mixed": False}, {"mixed": True}, {}]
+    assert [row.request for row in ROWS] == [{"mixed": False}, {"mixed": True}, {}, {}]
 
 
 def test_head_rate_applies_to_the_head_alone():
