@@ -132,6 +132,12 @@ INDEX: Dict[str, Benchmark] = {
         ("after 5,000 notes", "growth_percent"),
         measured="5",
     ),
+    "transformers finetune": Benchmark(
+        "Transformers: fine-tuning over frozen layers",
+        "How fast are `crf_ner` and spaCy's `ner` fine-tuned over the same encoder with the same frozen layers?",
+        "python -m benchmarks.transformers finetune --encoder ENCODER --corpus MACCROBAT",
+        ("crf_ner", "ratio"),
+    ),
     "transformers pretrained": Benchmark(
         "An encoder of raw notes, CANTEMIST",
         "What is pre-training on raw notes worth?",

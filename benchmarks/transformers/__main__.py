@@ -85,6 +85,31 @@ def memory(
         raise typer.Exit(1)
 
 
+@app.command()
+def finetune(
+    encoder: str = typer.Option(..., help="Folder of an encoder, or its name on the Hugging Face hub."),
+    corpus: Path = typer.Option(..., help="Folder of MACCROBAT, as published.", exists=True, file_okay=False),
+    frozen: int = typer.Option(-1, min=-1, help="Layers of it that are frozen; -1 for two thirds."),
+    updates: int = typer.Option(8, min=1, help="Training updates in a round."),
+    rounds: int = typer.Option(7, min=1, help="Rounds, in turns; figures are medians."),
+    record: bool = RECORD,
+) -> None:
+    """Words a second in fine-tuning: crf_ner and spaCy's ner over the same encoder with the same frozen layers.
+
+    Both are configs/maccrobat_minilm.cfg, the second with `ner` in place of `crf_ner`; one thread, float32, batches of
+    1,300 word pieces.
+
+    Example: python -m benchmarks.transformers finetune --encoder ENCODER --corpus ../shared/data/maccrobat --record
+    """
+    from benchmarks.transformers.finetune import finetune as run
+    from benchmarks.transformers.finetune import report, rows
+
+    found = run(encoder, corpus, frozen, updates, rounds)
+    typer.echo(report(found))
+    if record:
+        _record("transformers finetune", rows(found), f"{Path(encoder).name}, frozen layers {frozen}")
+
+
 def _record(benchmark: str, rows: List[Dict[str, Any]], setting: str = "") -> None:
     from benchmarks.results import record as write
 
