@@ -42,11 +42,12 @@ def throughput(
 ) -> None:
     """Words a second of `local`, from JSONL to JSONL, beside `nlp.pipe` over texts in memory in one process.
 
-    With N processes and N cores, the ratio says how much is gained.
+    Every round has other notes, the same for all: `nlp.pipe` keeps their words for ever, `local` forgets them. With N
+    processes and N cores, the ratio says how much is gained.
     """
     from benchmarks.annotation.notes import WORK, write_notes
 
-    source = write_notes(notes, count)
+    source = write_notes(notes, count * (rounds + 1))
     command = [sys.executable, "-m", "benchmarks.annotation.worker", "turns", str(model), str(source)]
     turns: Dict[str, Dict[str, Any]] = {"nlp.pipe, 1 process": {"do": "bare", "count": count}}
     for number in n_process:

@@ -13,12 +13,13 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from spacy.attrs import IS_SPACE
 from spacy.language import Language
 
-from spacy_clinical_ner.annotation.local import BATCH_TOKENS, Annotator, Made, failure_record, forgetting, shard_record
+from spacy_clinical_ner.annotation.local import BATCH_TOKENS, Annotator, Made, failure_record, shard_record
 from spacy_clinical_ner.annotation.notes import AnnotationSummary
 from spacy_clinical_ner.annotation.piping import Intake, Job, annotated
 from spacy_clinical_ner.annotation.rows import Row, empty_row, note_rows
 from spacy_clinical_ner.annotation.runs import Record
 from spacy_clinical_ner.annotation.tables import Columns, needed
+from spacy_clinical_ner.annotation.words import Forgetting
 from spacy_clinical_ner.annotation.writers import RowCollector, RowMaker, arrow_schema
 from spacy_clinical_ner.errors import ClinicalNerError, InputError, one_line
 from spacy_clinical_ner.pipelines import load_pipeline
@@ -95,7 +96,7 @@ def _rows(
     mention_text: bool,
 ) -> Iterator[List[Row]]:  # fmt: skip
     # Rows outlive the words of these notes, which the vocabulary forgets.
-    with forgetting(nlp):
+    with Forgetting(nlp):
         for job, _, doc in annotated(Intake(nlp, max_length), jobs, batch_tokens=batch_tokens):
             if isinstance(doc, InputError):
                 yield [{**empty_row(job.id, ERROR, "", doc.reason), **job.columns}]
