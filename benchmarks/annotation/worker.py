@@ -84,8 +84,11 @@ def children() -> List[int]:
 
 
 def memory(pipeline: Path, notes: Path, n_process: int) -> None:
-    """Annotate all notes, and print a line after every part: notes, MiB of each process, size of the vocabulary."""
+    """Annotate all notes, and print a line after every part: notes, MiB of each process, size of the vocabulary; and
+    before and after all of them a line with the size of the vocabulary.
+    """
     nlp = load_pipeline(str(pipeline))
+    print(json.dumps({"vocabulary": len(nlp.vocab.strings)}))
     commit, done = FileOutput.commit, 0
 
     def watched(output: FileOutput, record: Dict[str, Any], made: List[Any]) -> None:
@@ -98,6 +101,7 @@ def memory(pipeline: Path, notes: Path, n_process: int) -> None:
     FileOutput.commit = watched  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory(dir=notes.parent) as folder:
         annotate(make_task(pipeline, notes, Path(folder) / "out.jsonl", "jsonl", n_process=n_process), nlp)
+    print(json.dumps({"vocabulary": len(nlp.vocab.strings)}))
 
 
 if __name__ == "__main__":
