@@ -9,8 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
-uvicorn = pytest.importorskip("uvicorn")
+pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
+
+import uvicorn
 
 from benchmarks.browser import axe, browser, missing, requests, resize, scheme
 from spacy_clinical_ner.service.app import create_app
