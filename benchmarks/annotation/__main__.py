@@ -1,4 +1,4 @@
-"""Notes into tables: words a second and memory beside a bare `nlp.pipe`, kills, OMOP in PostgreSQL, Spark."""
+"""Notes into tables: words a second and memory beside a bare `nlp.pipe`, kills, OMOP in PostgreSQL, Spark, service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-PACKAGES = ("spacy-clinical-ner", "spacy", "torch", "pyarrow", "sqlalchemy", "pyspark")
+PACKAGES = ("spacy-clinical-ner", "spacy", "torch", "pyarrow", "sqlalchemy", "pyspark", "fastapi", "uvicorn")
 _record = partial(record_figures, packages=PACKAGES)
 PIPELINE = typer.Option(..., help="A trained pipeline.", exists=True, file_okay=False)
 NOTES = typer.Option(..., help="Folder of notes (.txt), repeated under new ids.", exists=True, file_okay=False)
@@ -194,6 +194,31 @@ def spark(
         setting = f"{what}; {count:,} notes of {notes.name}, {rounds} rounds; beside each name the number of cores"
         _record("annotation spark", found, setting)
     if not all(row.get("equal", 1) for row in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def service(
+    model: Path = PIPELINE,
+    notes: Path = NOTES,
+    count: int = typer.Option(200, min=8, help="Notes, one a request."),
+    clients: int = typer.Option(8, min=1, help="Clients at once."),
+    malformed: int = typer.Option(1_000, min=1, help="Bodies that are none."),
+    record: bool = RECORD,
+) -> None:
+    """`clinical-ner serve` in a process of its own: many clients at once, malformed bodies, one note of 6 MB.
+
+    Times are those that a client waits. Status 1 if a request fails, or if a malformed body is answered by a 500.
+    """
+    from benchmarks.annotation.service import measure_service
+
+    rows, statuses = measure_service(model, notes, count, clients, malformed)
+    _show(rows)
+    answered = ", ".join(f"{status}: {number}" for status, number in sorted(statuses.items()))
+    typer.echo(f"malformed bodies were answered by {answered}")
+    if record:
+        _record("annotation service", rows, f"notes of {notes.name}; malformed bodies were answered by {answered}")
+    if any(row["failed"] for row in rows):
         raise typer.Exit(1)
 
 
