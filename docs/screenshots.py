@@ -1,7 +1,8 @@
 """The pictures of docs/report.md and docs/service.md, of the invented sample corpus: python -m docs.screenshots
 
 Trains two small taggers and a relation classifier on assets/sample/maccrobat (some minutes; what is there already is
-not trained again), writes reports on its test notes, serves a pipeline of both, and takes pictures in headless Chromium.
+not trained again), writes reports on its test notes, serves a pipeline of both, and takes pictures of them in
+headless Chromium.
 """
 
 from __future__ import annotations
