@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from contextlib import suppress
 
 import typer
 
@@ -57,4 +58,5 @@ def serve(
         print(f"Serving {pipeline} at http://{shown}:{bound} (Ctrl+C ends it)", flush=True)
         # No access log: an address may hold anything that somebody typed into it.
         server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
-        server.run(sockets=[listening])
+        with suppress(KeyboardInterrupt):  # which uvicorn raises once more when it has ended for it
+            server.run(sockets=[listening])

@@ -298,6 +298,15 @@ def test_given_entities_stay_and_relations_are_those_found(tmp_path: Path, n_pro
     assert nlp.pipe_names == ["entity_ruler", "test_relates_given"], "the pipeline is left as it was"
 
 
+@pytest.mark.parametrize("n_process", [1, 2])
+def test_what_finds_mentions_does_not_run_where_they_are_given(tmp_path: Path, n_process: int) -> None:
+    notes = write(tmp_path / "notes", {"a": "uno carcinoma", "b": "uno carcinoma"})
+    for name in "ab":
+        (notes / f"{name}.ann").write_text("T1\tX 0 3\tuno\n", encoding="utf8")
+    summary = run(pipeline(), notes, tmp_path / "out", given_entities=True, n_process=n_process, shard_notes=1)
+    assert summary.mentions == {"X": 2}
+
+
 def test_given_annotations_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list = []
     monkeypatch.setattr("spacy_clinical_ner.brat.parts.parse_standoff", lambda *args, **kwargs: parsed.append(args))
