@@ -170,10 +170,8 @@ def test_openapi_says_what_rows_are(client):
 
 
 def test_requests_at_once_get_each_its_own(client):
-    notes = random_notes(60)
-    expected = [
-        client.post("/annotate", json={"text": note["text"], "note_id": note["note_id"]}).json() for note in notes
-    ]
+    notes = [{"text": note["text"], "note_id": note["note_id"]} for note in random_notes(60)]
+    expected = [client.post("/annotate", json=note).json() for note in notes]
     found = [None] * len(notes)
 
     def ask(first):
