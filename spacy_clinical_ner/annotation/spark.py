@@ -6,6 +6,8 @@ through it in Arrow batches. The schema of the result depends on no data.
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -112,6 +114,8 @@ def session(master: Optional[str]) -> Any:
     master: as Spark names it; without one, what spark-submit or spark-defaults say.
     Raises ClinicalNerError if Spark cannot be started, above all for want of Java.
     """
+    if (master or "").startswith("local"):  # else what the cluster has; "python3" of the PATH may be another one
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = needed("pyspark.sql", "spark").SparkSession.builder.appName("clinical-ner")
     builder = builder if master is None else builder.master(master)
     settings = {"spark.ui.showConsoleProgress": "false", "spark.executorEnv.OMP_NUM_THREADS": "1"}
