@@ -32,7 +32,7 @@ _SHARED = Path(report.__file__).parent / "templates"  # colours and arcs are tho
 _FILES = {"base.css": _SHARED, "arc.js": _SHARED, "page.css": _OWN, "page.js": _OWN, "api.js": _OWN}
 
 
-class Note(BaseModel):
+class OneNote(BaseModel):
     """A note."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "Carcinoma de mama."}]})
@@ -47,15 +47,15 @@ class Note(BaseModel):
         return value
 
 
-class Batch(BaseModel):
+class SeveralNotes(BaseModel):
     """Several notes, of different ids."""
 
     model_config = ConfigDict(extra="forbid")
-    notes: List[Note]
+    notes: List[OneNote]
 
     @field_validator("notes")
     @classmethod
-    def _different(cls, notes: List[Note]) -> List[Note]:
+    def _different(cls, notes: List[OneNote]) -> List[OneNote]:
         if len({note.note_id for note in notes}) < len(notes):
             raise ValueError("every note needs a note_id of its own")
         return notes
@@ -81,7 +81,7 @@ class Failure(BaseModel):
     reason: str = Field(description="why not; nothing of it is text of the note")
 
 
-class Found(BaseModel):
+class Answer(BaseModel):
     """What was found in notes: the rows that `clinical-ner annotate --format jsonl` writes."""
 
     rows: List[RowModel]  # type: ignore[valid-type]
@@ -131,18 +131,18 @@ def create_app(
     def rows_of(job: Job, doc: Doc, *, text: bool, threshold: float) -> List[Row]:
         return above(note_rows(doc, job.id, spans_key=spans_key, text=text), threshold)
 
-    @app.post("/annotate", responses={200: {"model": Found}, **_PROBLEMS}, summary="Annotate a note")
-    async def annotate(note: Note, threshold: float = THRESHOLD, text: bool = TEXT) -> Any:
+    @app.post("/annotate", responses={200: {"model": Answer}, **_PROBLEMS}, summary="Annotate a note")
+    async def annotate(note: OneNote, threshold: float = THRESHOLD, text: bool = TEXT) -> Any:
         """A row for every mention, in the order of their offsets, then one for every relation."""
         return await _found(worker, [note], partial(rows_of, text=text, threshold=threshold))
 
-    @app.post("/annotate/batch", responses={200: {"model": Found}, **_PROBLEMS}, summary="Annotate several notes")
-    async def annotate_batch(batch: Batch, threshold: float = THRESHOLD, text: bool = TEXT) -> Any:
+    @app.post("/annotate/batch", responses={200: {"model": Answer}, **_PROBLEMS}, summary="Annotate several notes")
+    async def annotate_batch(batch: SeveralNotes, threshold: float = THRESHOLD, text: bool = TEXT) -> Any:
         """The rows of each note, one after the other. A note that fails costs no other."""
         return await _found(worker, batch.notes, partial(rows_of, text=text, threshold=threshold))
 
     @app.post("/annotate/brat", response_class=PlainTextResponse, responses=_PROBLEMS, summary="Annotate as BRAT")
-    async def annotate_brat(note: Note, threshold: float = THRESHOLD) -> Any:
+    async def annotate_brat(note: OneNote, threshold: float = THRESHOLD) -> Any:
         """The .ann that goes beside the note."""
 
         def ann(job: Job, doc: Doc) -> str:
@@ -182,7 +182,7 @@ def create_app(
     return app
 
 
-async def _made(worker: Worker, notes: List[Note], make: Make) -> List[Any]:
+async def _made(worker: Worker, notes: List[OneNote], make: Make) -> List[Any]:
     jobs = [Job(note.note_id, text=note.text) for note in notes]
     try:
         return await asyncio.wrap_future(worker.submit(jobs, make))
@@ -190,7 +190,7 @@ async def _made(worker: Worker, notes: List[Note], make: Make) -> List[Any]:
         raise HTTPException(503, "too many requests wait: try again later", {"retry-after": "1"}) from None
 
 
-async def _found(worker: Worker, notes: List[Note], make: Make) -> JSONResponse:
+async def _found(worker: Worker, notes: List[OneNote], make: Make) -> JSONResponse:
     rows: List[Row] = []
     errors = []
     for note, made in zip(notes, await _made(worker, notes, make)):

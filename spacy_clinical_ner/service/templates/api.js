@@ -43,6 +43,6 @@
     }
   }
   main.append(made("h2", "What is sent and answered"));
-  for (const name of ["Note", "Found", "Row", "Failure", "Problem"]) main.append(fields(name, api.components.schemas[name]));
+  for (const name of ["OneNote", "Answer", "Row", "Failure", "Problem"]) main.append(fields(name, api.components.schemas[name]));
   main.removeAttribute("aria-busy");
 })();
