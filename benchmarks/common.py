@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import typer
 
-from benchmarks.rounds import ROOT, threads_environment
+from benchmarks.rounds import ROOT, WorkerFailed, threads_environment
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.files import replacing
 
@@ -167,6 +167,24 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([line(cells[0]), rule, *map(line, cells[1:])])
+
+
+def record_figures(
+    benchmark: str, rows: Sequence[Dict[str, Any]], setting: str = "", *, packages: Sequence[str]
+) -> None:
+    """Add figures to benchmarks/results/, and say so; see `benchmarks.results.record`."""
+    from benchmarks.results import record as write
+
+    typer.echo(f"Recorded in {write(benchmark, rows, packages, setting=setting)}")
+
+
+def run_app(app: typer.Typer, name: str) -> None:
+    """Run the command line of a benchmark; what a person can put right ends with one line and status 2."""
+    try:
+        app()
+    except (ClinicalNerError, WorkerFailed) as error:
+        print(f"benchmarks.{name}: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def versions(*names: str) -> Dict[str, str]:

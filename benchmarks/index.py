@@ -181,6 +181,12 @@ INDEX: Dict[str, Benchmark] = {
         "python -m benchmarks.annotation spark --model PIPELINE --notes NOTES",
         ("spark, 2", "words_per_second"),
     ),
+    "annotation service": Benchmark(
+        "The service under load",
+        "How long does a client of the service wait, and does anything bring it down?",
+        "python -m benchmarks.annotation service --model PIPELINE --notes NOTES",
+        ("200 notes, 8 clients at once", "milliseconds"),
+    ),
     "papers cantemist-2": _papers(
         "cantemist-2",
         "CANTEMIST, label attention: layers and sizes",

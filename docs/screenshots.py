@@ -1,22 +1,27 @@
-"""The pictures of docs/report.md, of the invented sample corpus: python -m docs.screenshots
+"""The pictures of docs/report.md and docs/service.md, of the invented sample corpus: python -m docs.screenshots
 
 Trains two small taggers and a relation classifier on assets/sample/maccrobat (some minutes; what is there already is
-not trained again), writes reports on its test notes, and takes pictures of them in headless Chromium.
+not trained again), writes reports on its test notes, serves a pipeline of both, and takes pictures of them in
+headless Chromium.
 """
 
 from __future__ import annotations
 
 import io
 import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, Iterator, List, NamedTuple
 
 from benchmarks.browser import browser, missing, resize, scheme
 from benchmarks.common import BENCHMARKS, ROOT, run_logged
+from benchmarks.serving import served
 from spacy_clinical_ner.files import replacing
 
 SAMPLE, WORK, IMAGES = ROOT / "assets/sample/maccrobat", BENCHMARKS / "work/screenshots", ROOT / "docs/images"
 STEPS = ["--training.max_steps", "150", "--training.eval_frequency", "25"]
+NOTE = "case-001.txt"  # of the invented sample: what the service is shown with
 TAGGERS: Dict[str, List[str]] = {"crf": [], "softmax": ["--components.crf_ner.model.decoder", "softmax"]}
 
 
@@ -38,6 +43,8 @@ PICTURES = (
     Picture("report-390-dark", "figures", 390, 800, "dark", "confidence"),
     Picture("report-text-1280-light", "text", 1280, 560, "light", "relation"),
     Picture("report-text-390-dark", "text", 390, 800, "dark", "text"),
+    Picture("service-1280-light", "service", 1280, 1060, "light", "served"),
+    Picture("service-390-dark", "service", 390, 800, "dark", "served"),
 )
 
 
@@ -74,12 +81,41 @@ def make_pages() -> Dict[str, Path]:
     return pages
 
 
-def take(driver: Any, picture: Picture, page: Path) -> bytes:
+@contextmanager
+def service() -> Iterator[str]:
+    """The address of a service that finds entities and relations."""
+    from spacy_clinical_ner.pipelines import load_pipeline
+
+    nlp = load_pipeline(str(train("crf", "maccrobat")))
+    relations = load_pipeline(str(train("relations", "maccrobat_relations")))
+    nlp.add_pipe("relation_classifier", source=relations)
+    nlp.meta["name"] = "maccrobat_sample"
+    nlp.to_disk(WORK / "both")
+    with served(WORK / "both", WORK / "service.log") as server:
+        yield server.address
+
+
+def annotate(driver: Any, picture: Picture) -> None:
+    """Annotate a note on the page of the service, and follow a relation."""
+    note = (SAMPLE / "test" / NOTE).read_text(encoding="utf8")
+    driver.execute_script(
+        "document.getElementById('note').value = arguments[0]; document.getElementById('form').requestSubmit()", note
+    )
+    found = "return document.querySelectorAll('#relations tbody tr').length"
+    while not driver.execute_script(found):
+        time.sleep(0.2)
+    place = 0 if picture.width > 500 else 480
+    driver.execute_script("document.querySelector('#relations tbody a').click(); scrollTo(0, arguments[0])", place)
+
+
+def take(driver: Any, picture: Picture, page: str) -> bytes:
     """A picture as PNG."""
     scheme(driver, picture.mode)
     resize(driver, picture.width, picture.height, touch=picture.width < 500)
-    driver.get(page.as_uri())
-    if picture.at == "relation":
+    driver.get(page)
+    if picture.at == "served":
+        annotate(driver, picture)
+    elif picture.at == "relation":
         driver.execute_script(
             "const row = [...document.querySelectorAll('li[data-tail]:not([data-kind])')][2];"
             "row.closest('details').open = true; row.querySelector('a').click(); scrollBy(0, 60)"
@@ -97,8 +133,8 @@ def main() -> int:
     if needed:
         print(f"docs.screenshots: not installed: {needed}", file=sys.stderr)
         return 2
-    pages = make_pages()
-    with browser() as driver:
+    pages = {name: path.as_uri() for name, path in make_pages().items()}
+    with browser() as driver, service() as pages["service"]:
         for picture in PICTURES:
             image = Image.open(io.BytesIO(take(driver, picture, pages[picture.page]))).convert("RGB").quantize(48)
             with replacing(IMAGES / f"{picture.name}.png") as temporary:

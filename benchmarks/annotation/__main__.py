@@ -1,4 +1,4 @@
-"""Notes into tables: words a second and memory beside a bare `nlp.pipe`, kills, OMOP in PostgreSQL, Spark."""
+"""Notes into tables: words a second and memory beside a bare `nlp.pipe`, kills, OMOP in PostgreSQL, Spark, service."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import statistics
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 import typer
 
-from benchmarks.common import table
-from benchmarks.rounds import ROOT, Worker, WorkerFailed, alternate, median_ratio, rates, threads_environment
-from spacy_clinical_ner.errors import ClinicalNerError
+from benchmarks.common import record_figures, run_app, table
+from benchmarks.rounds import ROOT, Worker, alternate, median_ratio, rates, threads_environment
 
 app = typer.Typer(
     help="Measure annotating many notes.\n\nEverything is written below benchmarks/work/annotation; --record adds a "
@@ -23,7 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-PACKAGES = ("spacy-clinical-ner", "spacy", "torch", "pyarrow", "sqlalchemy", "pyspark")
+PACKAGES = ("spacy-clinical-ner", "spacy", "torch", "pyarrow", "sqlalchemy", "pyspark", "fastapi", "uvicorn")
+_record = partial(record_figures, packages=PACKAGES)
 PIPELINE = typer.Option(..., help="A trained pipeline.", exists=True, file_okay=False)
 NOTES = typer.Option(..., help="Folder of notes (.txt), repeated under new ids.", exists=True, file_okay=False)
 RECORD = typer.Option(False, "--record", help="Add the figures to benchmarks/results/.")
@@ -42,11 +43,12 @@ def throughput(
 ) -> None:
     """Words a second of `local`, from JSONL to JSONL, beside `nlp.pipe` over texts in memory in one process.
 
-    With N processes and N cores, the ratio says how much is gained.
+    Every round has other notes, the same for all: `nlp.pipe` keeps their words for ever, `local` forgets them. With N
+    processes and N cores, the ratio says how much is gained.
     """
     from benchmarks.annotation.notes import WORK, write_notes
 
-    source = write_notes(notes, count)
+    source = write_notes(notes, count * (rounds + 1))
     command = [sys.executable, "-m", "benchmarks.annotation.worker", "turns", str(model), str(source)]
     turns: Dict[str, Dict[str, Any]] = {"nlp.pipe, 1 process": {"do": "bare", "count": count}}
     for number in n_process:
@@ -79,13 +81,13 @@ def memory(
 ) -> None:
     """Resident memory of every process between a tenth of the notes and all of them, and size of the vocabulary.
 
-    Status 1 if a process grows by more than 3%.
+    Status 1 if a process grows by more than 3%, or if the vocabulary keeps words.
     """
     from benchmarks.annotation.notes import write_notes
 
-    words = ["benchmarks.annotation.worker", "memory", str(model), str(write_notes(notes, count)), str(n_process)]
+    worker = ["benchmarks.annotation.worker", "memory", str(model), str(write_notes(notes, count)), str(n_process)]
     done = subprocess.run(
-        [sys.executable, "-m", *words],
+        [sys.executable, "-m", *worker],
         cwd=ROOT,
         env=threads_environment(1),
         stdout=subprocess.PIPE,
@@ -93,7 +95,8 @@ def memory(
         check=True,
     )
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    late = [line for line in lines if line["notes"] >= count / 10]
+    before, after = (line["vocabulary"] for line in lines if "vocabulary" in line)
+    late = [line for line in lines if line.get("notes", 0) >= count / 10]
     rows: List[Dict[str, Any]] = []
     for place in range(len(late[0]["mib"])):
         early = [line["mib"][place] for line in late[: max(1, len(late) // 10)]]
@@ -102,13 +105,14 @@ def memory(
         row["resident_mib"] = round(statistics.median(end))
         row["growth_percent"] = round(100 * (statistics.median(end) / statistics.median(early) - 1), 1)
         rows.append(row)
-    strings = sorted({line["strings"] for line in late})
+    most = max(line["strings"] for line in late)
+    words = f"{before:,} strings in the vocabulary of the first process before, {after:,} after, {most:,} at most"
     _show(rows)
-    typer.echo(f"strings in the vocabulary of the first process: {strings[0]:,} to {strings[-1]:,}")
+    typer.echo(words)
     if record:
         setting = f"{n_process} process(es), {count:,} notes of {notes.name}; growth since note {late[0]['notes']:,}"
-        _record("annotation memory", rows, f"{setting}; {strings[0]:,} to {strings[-1]:,} strings in the vocabulary")
-    if max(row["growth_percent"] for row in rows) > WITHIN:
+        _record("annotation memory", rows, f"{setting}; {words}")
+    if max(row["growth_percent"] for row in rows) > WITHIN or after > before:
         raise typer.Exit(1)
 
 
@@ -193,6 +197,31 @@ def spark(
         raise typer.Exit(1)
 
 
+@app.command()
+def service(
+    model: Path = PIPELINE,
+    notes: Path = NOTES,
+    count: int = typer.Option(200, min=8, help="Notes, one a request."),
+    clients: int = typer.Option(8, min=1, help="Clients at once."),
+    malformed: int = typer.Option(1_000, min=1, help="Bodies that are none."),
+    record: bool = RECORD,
+) -> None:
+    """`clinical-ner serve` in a process of its own: many clients at once, malformed bodies, one note of 6 MB.
+
+    Times are those that a client waits. Status 1 if a request fails, or if a malformed body is answered by a 500.
+    """
+    from benchmarks.annotation.service import measure_service
+
+    rows, statuses = measure_service(model, notes, count, clients, malformed)
+    _show(rows)
+    answered = ", ".join(f"{status}: {number}" for status, number in sorted(statuses.items()))
+    typer.echo(f"malformed bodies were answered by {answered}")
+    if record:
+        _record("annotation service", rows, f"notes of {notes.name}; malformed bodies were answered by {answered}")
+    if any(row["failed"] for row in rows):
+        raise typer.Exit(1)
+
+
 def _show(rows: List[Dict[str, Any]]) -> None:
     header = list(dict.fromkeys(name for row in rows for name in row))
     typer.echo(
@@ -206,20 +235,5 @@ def _show(rows: List[Dict[str, Any]]) -> None:
     )
 
 
-def _record(benchmark: str, rows: List[Dict[str, Any]], setting: str = "") -> None:
-    from benchmarks.results import record as write
-
-    typer.echo(f"Recorded in {write(benchmark, rows, PACKAGES, setting=setting)}")
-
-
-def main() -> None:
-    """Run the command line; what a person can put right ends with one line and status 2."""
-    try:
-        app()
-    except (ClinicalNerError, WorkerFailed) as error:
-        print(f"benchmarks.annotation: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "annotation")

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 import torch
 from spacy.language import Language
@@ -32,16 +32,17 @@ def _cpu() -> float:
 
 
 class Turns:
-    """A loaded pipeline, and the first notes of a file again each time."""
+    """A loaded pipeline, and each time the next notes of a file: their words are as new as those of other notes are."""
 
     def __init__(self, pipeline: Path, notes: Path) -> None:
         self.pipeline = pipeline
         self.notes = notes
         self.nlp: Language = load_pipeline(str(pipeline))
+        self._lines = self._unending()
 
     def bare(self, count: int) -> Dict[str, Any]:
         """`nlp.pipe` over texts that are in memory; what it gives is thrown away."""
-        texts = self._texts(count)
+        texts = [json.loads(line)["note_text"] for line in itertools.islice(self._lines, count)]
         begun, cpu = time.perf_counter(), _cpu()
         for _ in self.nlp.pipe(texts):
             pass
@@ -49,20 +50,21 @@ class Turns:
 
     def local(self, count: int, n_process: int, format: str = "jsonl") -> Dict[str, Any]:
         """The engine `local`, from a file of JSONL into a new file."""
-        texts = self._texts(count)
+        lines = list(itertools.islice(self._lines, count))
+        texts = [json.loads(line)["note_text"] for line in lines]
         folder = Path(tempfile.mkdtemp(dir=self.notes.parent))
         source = folder / "in.jsonl"
-        with self.notes.open(encoding="utf8") as file:
-            source.write_text("".join(itertools.islice(file, count)), encoding="utf8")
+        source.write_text("".join(lines), encoding="utf8")
         begun, cpu = time.perf_counter(), _cpu()
         annotate(make_task(self.pipeline, source, folder / f"out.{format}", format, n_process=n_process), self.nlp)
         answer = self._answer(texts, begun, cpu)
         shutil.rmtree(folder)
         return answer
 
-    def _texts(self, count: int) -> List[str]:
-        with self.notes.open(encoding="utf8") as file:
-            return [json.loads(line)["note_text"] for line in itertools.islice(file, count)]
+    def _unending(self) -> Iterator[str]:
+        while True:
+            with self.notes.open(encoding="utf8") as file:
+                yield from file
 
     def _answer(self, texts: List[str], begun: float, cpu: float) -> Dict[str, Any]:
         seconds, words = time.perf_counter() - begun, count_words(texts)
@@ -82,8 +84,11 @@ def children() -> List[int]:
 
 
 def memory(pipeline: Path, notes: Path, n_process: int) -> None:
-    """Annotate all notes, and print a line after every part: notes, MiB of each process, size of the vocabulary."""
+    """Annotate all notes, and print a line after every part: notes, MiB of each process, size of the vocabulary; and
+    before and after all of them a line with the size of the vocabulary.
+    """
     nlp = load_pipeline(str(pipeline))
+    print(json.dumps({"vocabulary": len(nlp.vocab.strings)}))
     commit, done = FileOutput.commit, 0
 
     def watched(output: FileOutput, record: Dict[str, Any], made: List[Any]) -> None:
@@ -96,6 +101,7 @@ def memory(pipeline: Path, notes: Path, n_process: int) -> None:
     FileOutput.commit = watched  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory(dir=notes.parent) as folder:
         annotate(make_task(pipeline, notes, Path(folder) / "out.jsonl", "jsonl", n_process=n_process), nlp)
+    print(json.dumps({"vocabulary": len(nlp.vocab.strings)}))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import List, Optional
 
 import typer
 
+from benchmarks.common import run_app
 from spacy_clinical_ner.errors import ClinicalNerError
 
 app = typer.Typer(
@@ -140,14 +140,5 @@ def _encoder(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
-def main() -> None:
-    """Run the command line; what a person can put right ends with one line and status 2."""
-    try:
-        app()
-    except ClinicalNerError as error:
-        print(f"benchmarks.papers: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "papers")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Optional, Tuple
 
 import typer
 
-from spacy_clinical_ner.errors import ClinicalNerError
+from benchmarks.common import run_app
 
 app = typer.Typer(
     add_completion=False,
@@ -59,14 +58,5 @@ def relations(
         typer.echo(f"Recorded in {write('relations maccrobat', figures(results), PACKAGES)}")
 
 
-def main() -> None:
-    """Run the command line; what a person can put right ends with one line and status 2."""
-    try:
-        app()
-    except ClinicalNerError as error:
-        print(f"benchmarks.relations: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "relations")

@@ -28,7 +28,9 @@ from benchmarks.corpus import MACCROBAT, lay_out
 from benchmarks.relations import tutorial as relations_tutorial
 from benchmarks.relations.lookup import LookUp
 from benchmarks.results import commit, interval
-from spacy_clinical_ner.annotation import annotate_notes, plan_jobs
+from spacy_clinical_ner.annotation import Task
+from spacy_clinical_ner.annotation import annotate as annotate_task
+from spacy_clinical_ner.annotation.local import Settings
 from spacy_clinical_ner.brat import read_folder, to_doc
 from spacy_clinical_ner.brat.reader import create_brat_corpus
 from spacy_clinical_ner.evaluation import evaluate_folders
@@ -53,7 +55,7 @@ def score(gold: Path, predicted: Path) -> Dict[str, Any]:
 def annotate(nlp: Language, test: Path, output: Path) -> None:
     """Predictions for the test notes, whose entities are given."""
     shutil.rmtree(output, ignore_errors=True)
-    annotate_notes(nlp, plan_jobs(test, output), given_entities=True)
+    annotate_task(Task("", str(test), str(output), settings=Settings(given_entities=True)), nlp)
 
 
 def look_up(train: Path, test: Path, folder: Path) -> Dict[str, Any]:

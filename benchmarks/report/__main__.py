@@ -14,7 +14,7 @@ from typing import Any, Dict, List
 import typer
 
 from benchmarks.browser import browser, missing
-from benchmarks.common import BENCHMARKS, Finished, run_logged, table
+from benchmarks.common import BENCHMARKS, Finished, run_app, run_logged, table
 from benchmarks.rounds import ROOT
 from spacy_clinical_ner.brat import BratDocument, Entity, Note, list_notes, read_document, write_document
 from spacy_clinical_ner.errors import ClinicalNerError
@@ -132,14 +132,5 @@ def measure(folder: Path, show_text: bool, frames: int) -> Dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Run the command line; what a person can put right ends with one line and status 2."""
-    try:
-        app()
-    except ClinicalNerError as error:
-        print(f"benchmarks.report: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "report")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 import statistics
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import typer
 
+from benchmarks.common import record_figures, run_app
 from benchmarks.results import difference, interval
-from benchmarks.rounds import WorkerFailed, median_ratio
+from benchmarks.rounds import median_ratio
 from spacy_clinical_ner.errors import ClinicalNerError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 
 PACKAGES = ("spacy-clinical-ner", "spacy", "thinc", "torch")
+_record = partial(record_figures, packages=PACKAGES)
 
 CORPUS = typer.Option(..., help="Folder of the corpus, as published in parts.", exists=True, file_okay=False)
 SEEDS = typer.Option(3, min=1, help="Trainings of each system, with seeds 0, 1, ...; the median is what counts.")
@@ -231,20 +233,5 @@ def edsnlp(
         _record("tagger edsnlp", edsnlp_figures(outcome), outcome["budget"])
 
 
-def _record(benchmark: str, rows: List[Dict[str, Any]], setting: str = "") -> None:
-    from benchmarks.results import record as write
-
-    typer.echo(f"Recorded in {write(benchmark, rows, PACKAGES, setting=setting)}")
-
-
-def main() -> None:
-    """Run the command line; what a person can put right ends with one line and status 2."""
-    try:
-        app()
-    except (ClinicalNerError, WorkerFailed) as error:
-        print(f"benchmarks.tagger: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "tagger")

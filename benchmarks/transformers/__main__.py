@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import typer
 
-from benchmarks.rounds import WorkerFailed
+from benchmarks.common import record_figures, run_app
 from spacy_clinical_ner.errors import ClinicalNerError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 PACKAGES = ("spacy-clinical-ner", "spacy", "spacy-transformers", "transformers", "thinc", "torch")
+_record = partial(record_figures, packages=PACKAGES)
 RECORD = typer.Option(False, "--record", help="Add the figures to benchmarks/results/.")
 
 
@@ -110,20 +111,5 @@ def finetune(
         _record("transformers finetune", rows(found), f"{Path(encoder).name}, frozen layers {frozen}")
 
 
-def _record(benchmark: str, rows: List[Dict[str, Any]], setting: str = "") -> None:
-    from benchmarks.results import record as write
-
-    typer.echo(f"Recorded in {write(benchmark, rows, PACKAGES, setting=setting)}")
-
-
-def main() -> None:
-    """Run the command line; what a person can put right ends with one line and status 2."""
-    try:
-        app()
-    except (ClinicalNerError, WorkerFailed) as error:
-        print(f"benchmarks.transformers: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    run_app(app, "transformers")

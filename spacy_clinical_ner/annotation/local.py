@@ -16,12 +16,11 @@ import time
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from multiprocessing.connection import wait
 from typing import (
     Any,
     Callable,
-    ContextManager,
     Deque,
     Generator,
     Iterator,
@@ -39,19 +38,25 @@ from spacy_clinical_ner.annotation.notes import AnnotationSummary, annotate_jobs
 from spacy_clinical_ner.annotation.piping import GivenIntake, Intake, Job, given_mentions
 from spacy_clinical_ner.annotation.runs import Record
 from spacy_clinical_ner.annotation.tables import Reader, shards
+from spacy_clinical_ner.annotation.words import Forgetting
 from spacy_clinical_ner.annotation.writers import Output
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.pipelines import load_pipeline
 
-BATCH_TOKENS = 10_000
-# Notes and characters of a part: what a worker has in memory, and what a killed run does once more. With smaller parts
-# more time goes into words that the vocabulary has just forgotten.
+BATCH_TOKENS = 20_000
+# Notes and characters of a part: what a worker has in memory, and what a killed run does once more.
 SHARD_NOTES, SHARD_CHARACTERS = 500, 2_000_000
-_SHOWN = 20  # failures that a summary keeps; all of them are in errors.jsonl
+SHOWN_FAILURES = 20  # that a summary keeps: all of them are in errors.jsonl
 
 
 class Settings(NamedTuple):
-    """How notes are annotated; all of it may change what comes out. See `annotate_notes` and `annotated`.
+    """How notes are annotated; all of it may change what comes out. See `annotated`.
+
+    spans_key: mentions are those of `doc.ents` and of `doc.spans[spans_key]`. confidence: BRAT files have
+        `span._.confidence` as a note on each mention.
+    given_entities: take the mentions from the .ann beside each note instead of finding any. All of its lines are kept
+        but for relations and what is said about them, and those that the pipeline finds are added. offsets: how these
+        .ann count, see `read_document`.
 
     unordered: within a part the shortest notes come first, so that batches hold notes of like length.
     """
@@ -77,11 +82,14 @@ class Annotator:
         self.nlp = nlp
         self.settings = settings
         self.output = output
+        self.words = Forgetting(nlp)
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """What holds for all parts: components that find mentions do not run where mentions are given."""
-        with given_mentions(self.nlp) if self.settings.given_entities else nullcontext():
+        """What holds for all parts: components that find mentions do not run where mentions are given, and the
+        vocabulary forgets the words of the notes now and then.
+        """
+        with given_mentions(self.nlp) if self.settings.given_entities else nullcontext(), self.words:
             yield
 
     def intake(self) -> Intake:
@@ -96,7 +104,8 @@ class Annotator:
         if settings.unordered:
             jobs = sorted(jobs, key=lambda job: len(job.text))
         failures = []
-        with forgetting(self.nlp), self.output.shard(number) as (write, made):
+        self.words.between()
+        with self.output.shard(number) as (write, made):
             for failure in annotate_jobs(
                 intake, iter(jobs), write, summary, spans_key=settings.spans_key, confidence=settings.confidence,
                 batch_size=settings.batch_size, batch_tokens=settings.batch_tokens,
@@ -105,11 +114,6 @@ class Annotator:
                     failures.append(failure_record(*failure))
                 tick()
         return shard_record(number, jobs, summary, failures), made
-
-
-def forgetting(nlp: Language) -> ContextManager[Any]:
-    """A block at whose end the vocabulary forgets the words that it did not know before (spaCy 3.8)."""
-    return nlp.memory_zone() if hasattr(nlp, "memory_zone") else nullcontext()
 
 
 def shard_record(number: int, jobs: List[Job], summary: AnnotationSummary, failures: List[Record]) -> Record:
@@ -202,7 +206,7 @@ def _count(summary: AnnotationSummary, record: Record) -> int:
     summary.mentions.update(record["mentions"])
     summary.relations.update(record["relations"])
     for each in record["failures"]:
-        if len(summary.failures) < _SHOWN:
+        if len(summary.failures) < SHOWN_FAILURES:
             summary.failures.append(InputError(each.get("file", each["note_id"]), each["line"], each["reason"]))
     summary.n_failed += len(record["failures"])
     return len(record["failures"])
@@ -215,6 +219,7 @@ def _here(annotator: Annotator, parts: Iterator[List[Job]], first: int, tick: Ca
 
 
 _worker: Optional[Annotator] = None  # of this process, if it is a worker
+_ready = ExitStack()  # holds what its `ready` began, as long as the process lives
 
 
 def _in_workers(annotator: Annotator, parts: Iterator[List[Job]], first: int, pipeline: str, n_process: int) -> Made:
@@ -252,7 +257,7 @@ def _start_worker(pipeline: str, settings: Settings, output: Output) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if _worker is None:
         _worker = Annotator(load_pipeline(pipeline), settings, output)
-    _worker.ready().__enter__()
+    _ready.enter_context(_worker.ready())
 
 
 def _end_with_parent() -> None:

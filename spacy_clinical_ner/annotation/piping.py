@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Deque, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple, Union
 
-import numpy as np
-from spacy.attrs import ORTH, SPACY
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from spacy_clinical_ner.annotation.words import Spelling
 from spacy_clinical_ner.brat import BratDocument, read_document, to_doc
 from spacy_clinical_ner.brat.docs import without_relations
 from spacy_clinical_ner.errors import InputError
@@ -108,21 +107,23 @@ def annotated(
     intake: Intake,
     jobs: Iterator[Job],
     *,
-    n_process: int = 1,
     batch_size: Optional[int] = None,
     batch_tokens: Optional[int] = None,
 ) -> Iterator[Tuple[Job, Optional[BratDocument], Union[Doc, InputError]]]:
     """Every job with what was read and its Doc, or why there is none, in their order but for what cannot be read.
 
-    n_process, batch_size: as for `nlp.pipe`. batch_tokens: a batch ends with the note that fills it to so many tokens,
-    so that memory does not depend on how long notes are.
+    batch_tokens: a batch ends with the note that fills it to so many tokens, so that memory does not depend on how long
+    notes are. batch_size: notes of a batch, at most; None: as many as these tokens are, or without them as the pipeline
+    says.
 
     `nlp.pipe` ends at an error without saying on which note. Those it had taken and not given back are then done one
     by one, and a new `nlp.pipe` goes on with the rest.
     """
     waiting: Deque[Tuple[Job, BratDocument]] = deque()
     unreadable: Deque[Tuple[Job, InputError]] = deque()
-    exhausted = False
+    exhausted, spelling = False, Spelling()
+    if batch_size is None:
+        batch_size = batch_tokens
 
     def inputs() -> Iterator[Union[str, Doc]]:
         nonlocal exhausted
@@ -137,14 +138,14 @@ def annotated(
             given = intake.input(document)
             if batch_tokens is not None:
                 given = intake.nlp.make_doc(given) if isinstance(given, str) else given
-                tokens += len(given)
+                tokens += max(1, len(given))
             yield given
             if batch_tokens is not None and tokens >= batch_tokens:
                 return
         exhausted = True
 
     while not exhausted:
-        results = intake.nlp.pipe(inputs(), n_process=n_process, batch_size=batch_size)
+        results = intake.nlp.pipe(inputs(), batch_size=batch_size)
         while True:
             try:
                 doc = next(results)
@@ -155,16 +156,16 @@ def annotated(
                     raise  # of no note
                 break
             job, document = waiting.popleft()
-            yield job, document, _checked(job, document.text, doc)
+            yield job, document, _checked(job, document.text, doc, spelling)
         while waiting:
             job, document = waiting.popleft()
-            yield job, document, _alone(intake, job, document)
+            yield job, document, _alone(intake, job, document, spelling)
         while unreadable:
             job, error = unreadable.popleft()
             yield job, None, error
 
 
-def _alone(intake: Intake, job: Job, document: BratDocument) -> Union[Doc, InputError]:
+def _alone(intake: Intake, job: Job, document: BratDocument, spelling: Spelling) -> Union[Doc, InputError]:
     """The Doc of one note, or the component that fails on it. What its error says may quote the note, so it is kept
     back but for spaCy's own code.
     """
@@ -178,22 +179,11 @@ def _alone(intake: Intake, job: Job, document: BratDocument) -> Union[Doc, Input
         code = _SPACY_CODE.search(str(error))
         kind = type(error).__name__ + (f" {code[0]}" if code else "")
         return job.failure(f"the pipeline fails on this note: {kind} in {running}")
-    return _checked(job, document.text, doc)
+    return _checked(job, document.text, doc, spelling)
 
 
-def _checked(job: Job, text: str, doc: Doc) -> Union[Doc, InputError]:
+def _checked(job: Job, text: str, doc: Doc, spelling: Spelling) -> Union[Doc, InputError]:
     """Offsets in another text than the note's would be wrong without anyone noticing."""
-    if _text(doc) != text:
+    if spelling.text(doc) != text:
         return job.failure("the pipeline changes the text of this note, so that offsets would be wrong")
     return doc
-
-
-def _text(doc: Doc) -> str:
-    """`doc.text`, in a tenth of its time: without an object for each token, each different word looked up once."""
-    if not len(doc):
-        return ""
-    ids, spaces = doc.to_array([ORTH, SPACY]).T
-    distinct, places = np.unique(ids, return_inverse=True)
-    words = [doc.vocab.strings[int(each)] for each in distinct]
-    words += [f"{word} " for word in words]
-    return "".join(map(words.__getitem__, (places.ravel() + len(distinct) * spaces.astype("int64")).tolist()))

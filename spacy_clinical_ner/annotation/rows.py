@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 from spacy.tokens import Doc
 
 from spacy_clinical_ner.brat import BratDocument, from_doc
+from spacy_clinical_ner.brat.parts import without_dangling
 from spacy_clinical_ner.extensions import get_confidence, get_relations
 
 Row = Dict[str, Any]
@@ -114,18 +115,23 @@ def note_rows(
     return rows
 
 
-def note_json(doc: Doc, note_id: str, *, spans_key: str = "sc", text: bool = False) -> Dict[str, Any]:
-    """One note as an object: "note_id", "mentions" and "relations", each of these a list of the rows of `note_rows`
-    without the columns that such a row never fills.
+def above(rows: Sequence[Row], threshold: float) -> List[Row]:
+    """The rows (of `note_rows`, of one note) without those of a lower confidence and relations that lose a mention.
+
+    Rows without a confidence stay.
     """
-    rows = note_rows(doc, note_id, spans_key=spans_key, text=text)
-    mentions = ("id", "label", "start", "end", *(("text",) if text else ()), "confidence", "fragments")
-    relations = ("id", "label", "head", "tail", "confidence")
-    return {
-        "note_id": note_id,
-        "mentions": [{name: row[name] for name in mentions} for row in rows if row["kind"] == "mention"],
-        "relations": [{name: row[name] for name in relations} for row in rows if row["kind"] == "relation"],
-    }
+    kept = [row for row in rows if row["confidence"] is None or row["confidence"] >= threshold]
+    mentions = {row["id"] for row in kept if row["kind"] == "mention"}
+    return [row for row in kept if row["kind"] == "mention" or {row["head"], row["tail"]} <= mentions]
+
+
+def standoff(doc: Doc, rows: Sequence[Row], *, spans_key: str = "sc") -> str:
+    """The .ann of a Doc with the mentions and relations of these rows (some of `note_rows`) alone."""
+    document = from_doc(doc, spans_key=spans_key)
+    ids = {row["id"] for row in rows}
+    entities = [each for each in document.entities if each.id in ids]
+    relations = [each for each in document.relations if each.id in ids]
+    return without_dangling(document, entities, relations).standoff()
 
 
 def omop_rows(rows: Sequence[Row], first: int, system: str, began: datetime.datetime) -> List[Row]:

@@ -6,6 +6,8 @@ through it in Arrow batches. The schema of the result depends on no data.
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -13,12 +15,13 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from spacy.attrs import IS_SPACE
 from spacy.language import Language
 
-from spacy_clinical_ner.annotation.local import BATCH_TOKENS, Annotator, Made, failure_record, forgetting, shard_record
+from spacy_clinical_ner.annotation.local import BATCH_TOKENS, Annotator, Made, failure_record, shard_record
 from spacy_clinical_ner.annotation.notes import AnnotationSummary
 from spacy_clinical_ner.annotation.piping import Intake, Job, annotated
 from spacy_clinical_ner.annotation.rows import Row, empty_row, note_rows
 from spacy_clinical_ner.annotation.runs import Record
 from spacy_clinical_ner.annotation.tables import Columns, needed
+from spacy_clinical_ner.annotation.words import Forgetting
 from spacy_clinical_ner.annotation.writers import RowCollector, RowMaker, arrow_schema
 from spacy_clinical_ner.errors import ClinicalNerError, InputError, one_line
 from spacy_clinical_ner.pipelines import load_pipeline
@@ -95,7 +98,7 @@ def _rows(
     mention_text: bool,
 ) -> Iterator[List[Row]]:  # fmt: skip
     # Rows outlive the words of these notes, which the vocabulary forgets.
-    with forgetting(nlp):
+    with Forgetting(nlp):
         for job, _, doc in annotated(Intake(nlp, max_length), jobs, batch_tokens=batch_tokens):
             if isinstance(doc, InputError):
                 yield [{**empty_row(job.id, ERROR, "", doc.reason), **job.columns}]
@@ -111,6 +114,8 @@ def session(master: Optional[str]) -> Any:
     master: as Spark names it; without one, what spark-submit or spark-defaults say.
     Raises ClinicalNerError if Spark cannot be started, above all for want of Java.
     """
+    if (master or "").startswith("local"):  # else what the cluster has; "python3" of the PATH may be another one
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = needed("pyspark.sql", "spark").SparkSession.builder.appName("clinical-ner")
     builder = builder if master is None else builder.master(master)
     settings = {"spark.ui.showConsoleProgress": "false", "spark.executorEnv.OMP_NUM_THREADS": "1"}

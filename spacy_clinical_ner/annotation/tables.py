@@ -75,16 +75,17 @@ class Columns(NamedTuple):
             error = f"nothing in the column {self.id!r}"
         elif not isinstance(text, str):
             error = f"no text in the column {self.text!r}"
-        elif not (_is_unicode(text) and _is_unicode(name)):
+        elif not (is_unicode(text) and is_unicode(name)):
             error = "not UTF-8, or half of a surrogate pair"
         carried = {column: row.get(column) for column in self.carried}
         if error is not None or not isinstance(text, str):
             error = f"{where}: {error}" if name != where else error
-            return Job(name if _is_unicode(name) else where, columns=carried, error=error)
+            return Job(name if is_unicode(name) else where, columns=carried, error=error)
         return Job(name, text=text, columns=carried)
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: not if it has half of a surrogate pair, as JSON may."""
     try:
         text.isascii() or text.encode("utf8")
     except UnicodeEncodeError:

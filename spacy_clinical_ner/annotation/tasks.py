@@ -10,7 +10,7 @@ from typing import Any, Dict, NamedTuple, Optional
 from spacy.language import Language
 
 from spacy_clinical_ner.annotation.local import Annotator, PartMaker, Settings, annotate_all
-from spacy_clinical_ner.annotation.notes import AnnotationSummary, plan_jobs
+from spacy_clinical_ner.annotation.notes import AnnotationSummary, check_folder
 from spacy_clinical_ner.annotation.runs import Run, open_run, pipeline_fingerprint, unfinished
 from spacy_clinical_ner.annotation.tables import Columns, FolderReader, Reader, needed, open_files
 from spacy_clinical_ner.annotation.writers import Output, RowMaker, ending_of, open_output
@@ -160,7 +160,7 @@ def _check_target(task: Task, reader: Reader) -> None:
     going_on = unfinished(task.folder)
     check_writable(target / "note.txt" if task.format == "brat" else target)
     if task.format == "brat" and isinstance(reader, FolderReader):
-        plan_jobs(source, target, overwrite=task.overwrite or going_on)
+        check_folder(source, target, overwrite=task.overwrite or going_on)
     place = target.resolve()
     if source.is_dir() and source.resolve() in (place, *place.parents):
         raise OutputError(target, None, "annotations are never written into the input: choose another place")

@@ -136,8 +136,8 @@ def from_doc(
         known[key] = ids.next("T")
         column = next(column_texts(text, ((start, end),)))
         new_entities.append(Entity(known[key], label, ((start, end),), column))
-        probability = get_confidence(fresh[key])
-        if confidence and probability is not None:
+        probability = get_confidence(fresh[key]) if confidence else None
+        if probability is not None:
             new_notes.append(_confidence_note(ids, known[key], probability))
 
     relations, seen = _standing_relations(source, key_of, {_relation_key(relation) for relation in now})

@@ -42,6 +42,7 @@ def _register() -> None:
         refit,
         report,
         search,
+        serve,
         stats,
         trim,
         vectors,
@@ -57,6 +58,7 @@ def _register() -> None:
     app.command("refit")(refit.refit)
     app.command("distill")(distill.distill)
     app.command("annotate")(annotate.annotate)
+    app.command("serve")(serve.serve)
     app.command("evaluate")(evaluate.evaluate)
     app.command("report")(report.report)
     app.command("learning-curve", context_settings=learning_curve.CONTEXT)(learning_curve.learning_curve)

@@ -15,9 +15,6 @@ from spacy_clinical_ner.cli.numbers import MAX_COUNT, MAX_THREADS
 if TYPE_CHECKING:
     from spacy_clinical_ner.annotation.tasks import Outcome, Task
 
-# A pipeline that fails on every note need not fill the screen.
-SHOWN_FAILURES = 20
-
 
 class Format(str, Enum):
     """What is written."""
@@ -76,10 +73,10 @@ def annotate(
         False, "--unordered", help="Within each part, shortest notes first: less padding in batches of a transformer."
     ),
     batch_size: Optional[int] = typer.Option(
-        None, min=1, max=1_000_000, help="Notes per batch, at most; by default as the pipeline's config says."
+        None, min=1, max=1_000_000, help="Notes per batch, at most; by default --batch-tokens alone counts."
     ),
     batch_tokens: int = typer.Option(
-        10_000, min=1, max=MAX_COUNT, help="Tokens per batch; the last note may exceed it."
+        20_000, min=1, max=MAX_COUNT, help="Tokens per batch; the last note may exceed it."
     ),
     max_length: Optional[int] = typer.Option(
         None, min=1, max=MAX_COUNT, help="Longer notes (in characters) fail, instead of filling the memory."
@@ -190,9 +187,9 @@ def _report(task: Task, outcome: Outcome) -> None:
         if not outcome.already:
             msg.good(f"Saved annotations to {task.shown}")
         return
-    for failure in summary.failures[:SHOWN_FAILURES]:
+    for failure in summary.failures:
         print(f"clinical-ner: {failure}", file=sys.stderr)
-    more = summary.n_failed - SHOWN_FAILURES
+    more = summary.n_failed - len(summary.failures)
     if more > 0:
         print(f"clinical-ner: {more} more notes could not be annotated", file=sys.stderr)
     msg.info(f"{summary.n_failed:,} notes failed: {outcome.errors}")

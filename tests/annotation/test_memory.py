@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import pytest
 
-from spacy_clinical_ner.annotation import annotate_notes, plan_jobs
-from spacy_clinical_ner.annotation import notes as module
+from spacy_clinical_ner.annotation import words
+from spacy_clinical_ner.annotation.local import Annotator
 from spacy_clinical_ner.tokenization import blank_pipeline
+from tests.annotation.test_notes import run, write
 
 
-def test_the_vocabulary_stays_flat(tmp_path, monkeypatch):
+@pytest.mark.parametrize("limit, at_most", [(30, 3 * 20), (10_000, 8 * 20)])
+def test_the_vocabulary_stays_flat(limit, at_most, tmp_path, monkeypatch):
     nlp = blank_pipeline("es")
     if not hasattr(nlp, "memory_zone"):
         pytest.skip("spaCy before 3.8 has no memory zones")
-    monkeypatch.setattr(module, "_NOTES_OF_ZONE", 3)
-    (tmp_path / "in").mkdir()
-    for number in range(8):
-        words = " ".join(f"new{number}word{chr(97 + i)}" for i in range(20))
-        (tmp_path / "in" / f"{number}.txt").write_text(words, encoding="utf8")
-    before = set(nlp.vocab.strings)
-    summary = annotate_notes(nlp, plan_jobs(tmp_path / "in", tmp_path / "out"))
+    monkeypatch.setattr(words, "_NEW_WORDS", limit)
+    texts = {f"{n}": " ".join(f"new{n}word{chr(97 + i)}" for i in range(20)) for n in range(8)}
+    write(tmp_path / "in", texts)
+    before, during = set(nlp.vocab.strings), []
+    shard = Annotator.shard
+
+    def watched(annotator, *args):
+        made = shard(annotator, *args)
+        during.append(len({each for each in nlp.vocab.strings if each.startswith("new")}))
+        return made
+
+    monkeypatch.setattr(Annotator, "shard", watched)
+    summary = run(nlp, tmp_path / "in", tmp_path / "out", shard_notes=1)
     assert set(nlp.vocab.strings) == before
-    nlp("newone")  # outside of a zone, words are kept
+    assert during[0] < during[1] and len(during) == 8, "words are kept from one part to the next"
+    assert max(during) <= at_most
+    nlp("newone")  # outside of a run, words are kept
     assert "newone" in set(nlp.vocab.strings) - before
     assert (summary.notes, summary.words) == (8, 8 * 20 * 2)
     assert len(list((tmp_path / "out").glob("*.txt"))) == 8

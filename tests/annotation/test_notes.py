@@ -6,7 +6,9 @@ import pytest
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
-from spacy_clinical_ner.annotation import AnnotationSummary, annotate_notes, plan_jobs
+from spacy_clinical_ner.annotation import AnnotationSummary, Task, annotate
+from spacy_clinical_ner.annotation.local import Settings
+from spacy_clinical_ner.annotation.notes import check_folder
 from spacy_clinical_ner.brat import read_document
 from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.extensions import Relation, set_confidence
@@ -77,6 +79,12 @@ def notes(tmp_path: Path) -> Path:
     return write(tmp_path / "notes", NOTES)
 
 
+def run(nlp: Language, source: Path, out: Path, *, n_process: int = 1, overwrite: bool = False, **settings):
+    """The summary of `clinical-ner annotate`; settings: of Settings."""
+    task = Task("test", str(source), str(out), settings=Settings(**settings), n_process=n_process, overwrite=overwrite)
+    return annotate(task, nlp).summary
+
+
 def files(folder: Path) -> set:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
@@ -85,7 +93,7 @@ def files(folder: Path) -> set:
 def test_writes_every_note_with_what_the_pipeline_found(notes: Path, tmp_path: Path, n_process: int) -> None:
     out = tmp_path / "out"
     before = {path: path.read_bytes() for path in notes.rglob("*.txt")}
-    summary = annotate_notes(pipeline(), plan_jobs(notes, out), n_process=n_process, batch_size=2)
+    summary = run(pipeline(), notes, out, n_process=n_process, batch_size=2)
     assert files(out) == {f"{name}.{suffix}" for name in NOTES for suffix in ("txt", "ann")}
     for name, text in NOTES.items():
         assert (out / f"{name}.txt").read_bytes() == text.encode("utf8")
@@ -101,20 +109,20 @@ def test_writes_every_note_with_what_the_pipeline_found(notes: Path, tmp_path: P
 
 
 def test_one_file(notes: Path, tmp_path: Path) -> None:
-    summary = annotate_notes(pipeline(), plan_jobs(notes / "b/c.txt", tmp_path / "out"))
+    summary = run(pipeline(), notes / "b/c.txt", tmp_path / "out")
     assert summary.notes == 1
     assert files(tmp_path / "out") == {"c.txt", "c.ann"}
 
 
 def test_annotations_beside_the_notes_do_not_matter(notes: Path, tmp_path: Path) -> None:
     (notes / "a.ann").write_text("T1\tOLD 0 9\tCarcinoma\nbroken line\n")
-    annotate_notes(pipeline(), plan_jobs(notes, tmp_path / "out"))
+    run(pipeline(), notes, tmp_path / "out")
     assert (tmp_path / "out/a.ann").read_text() == "T1\tMORPH 0 9\tCarcinoma\n"
 
 
 def test_overlapping_spans_relations_and_confidence(notes: Path, tmp_path: Path) -> None:
     nlp = pipeline("test_confident", "test_relates")
-    summary = annotate_notes(nlp, plan_jobs(notes, tmp_path / "out"), spans_key="overlapping", confidence=True)
+    summary = run(nlp, notes, tmp_path / "out", spans_key="overlapping", confidence=True)
     assert (tmp_path / "out/a.ann").read_text().splitlines() == [
         "T1\tFIRST 0 9\tCarcinoma",
         "T2\tMORPH 0 9\tCarcinoma",
@@ -127,7 +135,7 @@ def test_overlapping_spans_relations_and_confidence(notes: Path, tmp_path: Path)
 
 
 def test_without_confidence_no_notes(notes: Path, tmp_path: Path) -> None:
-    annotate_notes(pipeline("test_confident"), plan_jobs(notes, tmp_path / "out"))
+    run(pipeline("test_confident"), notes, tmp_path / "out")
     assert not any("#" in path.read_text("utf8") for path in (tmp_path / "out").rglob("*.ann"))
 
 
@@ -136,8 +144,7 @@ def test_a_note_that_fails_costs_no_other(tmp_path: Path, n_process: int) -> Non
     names = [f"n{number}" for number in range(12)]
     bad = {"n3", "n4", "n9"}
     source = write(tmp_path / "notes", {n: f"carcinoma {'secreto' if n in bad else n}" for n in names})
-    jobs = plan_jobs(source, tmp_path / "out")
-    summary = annotate_notes(pipeline("test_fails_on_secret"), jobs, n_process=n_process, batch_size=4)
+    summary = run(pipeline("test_fails_on_secret"), source, tmp_path / "out", n_process=n_process, batch_size=4)
     assert {error.path.stem for error in summary.failures} == bad
     assert files(tmp_path / "out") == {f"{n}.{suffix}" for n in names if n not in bad for suffix in ("txt", "ann")}
     assert summary.notes == summary.mentions["MORPH"] == 9
@@ -148,7 +155,7 @@ def test_a_note_that_fails_costs_no_other(tmp_path: Path, n_process: int) -> Non
 
 def test_notes_that_cannot_be_read_are_named(notes: Path, tmp_path: Path) -> None:
     (notes / "latin.txt").write_bytes("uno\ncáncer".encode("latin1"))
-    summary = annotate_notes(pipeline(), plan_jobs(notes, tmp_path / "out"))
+    summary = run(pipeline(), notes, tmp_path / "out")
     assert [(error.path.name, error.line) for error in summary.failures] == [("latin.txt", 2)]
     assert summary.notes == len(NOTES)
 
@@ -156,21 +163,21 @@ def test_notes_that_cannot_be_read_are_named(notes: Path, tmp_path: Path) -> Non
 def test_a_note_longer_than_the_pipeline_takes(notes: Path, tmp_path: Path) -> None:
     nlp = pipeline()
     nlp.max_length = 30
-    summary = annotate_notes(nlp, plan_jobs(notes, tmp_path / "out"))
+    summary = run(nlp, notes, tmp_path / "out")
     assert [error.path.name for error in summary.failures] == ["c.txt"]
     assert "E088" in summary.failures[0].reason
 
 
 def test_a_changed_text_is_an_error(notes: Path, tmp_path: Path) -> None:
     write(notes, {"z": "carcinoma secreto"})
-    summary = annotate_notes(pipeline("test_other_text"), plan_jobs(notes, tmp_path / "out"))
+    summary = run(pipeline("test_other_text"), notes, tmp_path / "out")
     assert [error.path.name for error in summary.failures] == ["z.txt"]
     assert not (tmp_path / "out/z.ann").exists()
 
 
 def test_a_label_that_brat_cannot_hold_costs_no_other_note(notes: Path, tmp_path: Path) -> None:
     write(notes, {"z": "carcinoma secreto"})
-    summary = annotate_notes(pipeline("test_unwritable_label"), plan_jobs(notes, tmp_path / "out"))
+    summary = run(pipeline("test_unwritable_label"), notes, tmp_path / "out")
     assert [error.path.name for error in summary.failures] == ["z.txt"]
     assert "see its labels" in summary.failures[0].reason
     assert summary.notes == len(NOTES)
@@ -180,7 +187,7 @@ def test_a_label_that_brat_cannot_hold_costs_no_other_note(notes: Path, tmp_path
 def test_output_that_is_a_file(notes: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(InputError, match="out"):
-        annotate_notes(pipeline(), plan_jobs(notes, tmp_path / "out"))
+        run(pipeline(), notes, tmp_path / "out")
 
 
 def test_few_notes_are_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +207,7 @@ def test_few_notes_are_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.M
             yield doc
 
     monkeypatch.setattr(nlp, "pipe", watched)
-    annotate_notes(nlp, plan_jobs(source, tmp_path / "out"), batch_size=5)
+    run(nlp, source, tmp_path / "out", batch_size=5)
     assert len(read) == 30
     assert max(ahead) <= 6
 
@@ -211,9 +218,9 @@ def test_existing_files_are_not_replaced_by_mistake(notes: Path, tmp_path: Path,
     existing.parent.mkdir()
     existing.write_text("mine")
     with pytest.raises(InputError, match="overwrite"):
-        plan_jobs(notes, tmp_path / "out")
+        check_folder(notes, tmp_path / "out")
     assert existing.read_text() == "mine"
-    annotate_notes(pipeline(), plan_jobs(notes, tmp_path / "out", overwrite=True))
+    run(pipeline(), notes, tmp_path / "out", overwrite=True)
     assert existing.read_text() != "mine"
 
 
@@ -223,12 +230,12 @@ def test_never_writes_into_the_input(notes: Path, output: str) -> None:
         # The input is a folder whose notes would come to lie in the input once more.
         write(notes, {"notes/a": "uno"})
     with pytest.raises(InputError, match="never written into the input"):
-        plan_jobs(notes, notes / output, overwrite=True)
+        check_folder(notes, notes / output, overwrite=True)
 
 
 def test_never_replaces_the_one_note(notes: Path) -> None:
     with pytest.raises(InputError, match="never written into the input"):
-        plan_jobs(notes / "a.txt", notes, overwrite=True)
+        check_folder(notes / "a.txt", notes, overwrite=True)
 
 
 def test_input_without_notes(tmp_path: Path) -> None:
@@ -236,7 +243,7 @@ def test_input_without_notes(tmp_path: Path) -> None:
     (tmp_path / "note.md").write_text("")
     for source, reason in (("empty", "no .txt"), ("missing", "no such folder"), ("note.md", "not a .txt")):
         with pytest.raises(InputError, match=reason):
-            plan_jobs(tmp_path / source, tmp_path / "out")
+            check_folder(tmp_path / source, tmp_path / "out")
 
 
 def test_no_words_no_speed() -> None:
@@ -274,8 +281,7 @@ def given_notes(folder: Path) -> Path:
 def test_given_entities_stay_and_relations_are_those_found(tmp_path: Path, n_process: int) -> None:
     notes = given_notes(tmp_path / "notes")
     nlp = pipeline("test_relates_given")
-    jobs = plan_jobs(notes, tmp_path / "out")
-    summary = annotate_notes(nlp, jobs, given_entities=True, confidence=True, n_process=n_process)
+    summary = run(nlp, notes, tmp_path / "out", given_entities=True, confidence=True, n_process=n_process)
     assert not summary.failures
     assert summary.relations == {"NEAR": 2}
     written = read_document(tmp_path / "out" / "a.txt")
@@ -292,17 +298,26 @@ def test_given_entities_stay_and_relations_are_those_found(tmp_path: Path, n_pro
     assert nlp.pipe_names == ["entity_ruler", "test_relates_given"], "the pipeline is left as it was"
 
 
+@pytest.mark.parametrize("n_process", [1, 2])
+def test_what_finds_mentions_does_not_run_where_they_are_given(tmp_path: Path, n_process: int) -> None:
+    notes = write(tmp_path / "notes", {"a": "uno carcinoma", "b": "uno carcinoma"})
+    for name in "ab":
+        (notes / f"{name}.ann").write_text("T1\tX 0 3\tuno\n", encoding="utf8")
+    summary = run(pipeline(), notes, tmp_path / "out", given_entities=True, n_process=n_process, shard_notes=1)
+    assert summary.mentions == {"X": 2}
+
+
 def test_given_annotations_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list = []
     monkeypatch.setattr("spacy_clinical_ner.brat.parts.parse_standoff", lambda *args, **kwargs: parsed.append(args))
-    jobs = plan_jobs(given_notes(tmp_path / "notes"), tmp_path / "out")
-    assert annotate_notes(pipeline("test_relates_given"), jobs, given_entities=True).notes == 2
+    notes = given_notes(tmp_path / "notes")
+    assert run(pipeline("test_relates_given"), notes, tmp_path / "out", given_entities=True).notes == 2
     assert not parsed
 
 
 def test_annotations_beside_the_notes_are_not_even_decoded(notes: Path, tmp_path: Path) -> None:
     (notes / "a.ann").write_bytes("T1\tA 0 3\tñ\n".encode("latin-1"))
-    assert annotate_notes(pipeline(), plan_jobs(notes, tmp_path / "out")).notes == len(NOTES)
+    assert run(pipeline(), notes, tmp_path / "out").notes == len(NOTES)
 
 
 def test_given_entities_must_be_there_and_readable(tmp_path: Path) -> None:
@@ -311,7 +326,7 @@ def test_given_entities_must_be_there_and_readable(tmp_path: Path) -> None:
     (notes / "b.ann").unlink()
     write(notes, {"c": "Otra."})
     (notes / "c.ann").write_text("T1\tMORPH 0 4\tOtra\n", encoding="utf8")
-    summary = annotate_notes(pipeline("test_relates_given"), plan_jobs(notes, tmp_path / "out"), given_entities=True)
+    summary = run(pipeline("test_relates_given"), notes, tmp_path / "out", given_entities=True)
     assert summary.notes == 1
     assert sorted((failure.path.name, failure.line) for failure in summary.failures) == [("a.ann", 1), ("b.txt", None)]
     assert not any("secret" in str(failure) for failure in summary.failures)
@@ -323,7 +338,7 @@ def test_given_entities_of_a_note_on_which_the_pipeline_fails(tmp_path: Path) ->
         text = (notes / f"{name}.txt").read_text(encoding="utf8")
         (notes / f"{name}.ann").write_text(f"T1\tX 0 {end}\t{text[:end]}\n", encoding="utf8")
     nlp = pipeline("test_fails_on_secret", "test_relates_given")
-    summary = annotate_notes(nlp, plan_jobs(notes, tmp_path / "out"), given_entities=True)
+    summary = run(nlp, notes, tmp_path / "out", given_entities=True)
     (failure,) = summary.failures
     assert (failure.path.name, summary.notes) == ("a.txt", 1)
     assert "in test_fails_on_secret" in failure.reason

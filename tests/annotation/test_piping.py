@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
-from spacy_clinical_ner.annotation.piping import Intake, Job, _text, annotated
+from spacy_clinical_ner.annotation.piping import Intake, Job, annotated
+from spacy_clinical_ner.annotation.words import Spelling
 from tests.annotation.tasks import pipeline
 
 text = st.text(st.characters(blacklist_categories=["Cs"]), max_size=60)
@@ -15,9 +16,9 @@ text = st.text(st.characters(blacklist_categories=["Cs"]), max_size=60)
 @settings(max_examples=100, deadline=None)
 @given(text, st.lists(st.tuples(st.text(min_size=1, max_size=4), st.booleans()), max_size=12))
 def test_text_of_a_doc(note, words):
-    nlp = pipeline()
+    nlp, spelling = pipeline(), Spelling()
     for doc in (nlp.make_doc(note), Doc(nlp.vocab, [word for word, _ in words], [space for _, space in words])):
-        assert _text(doc) == doc.text
+        assert spelling.text(doc) == doc.text
 
 
 @settings(max_examples=20, deadline=None)

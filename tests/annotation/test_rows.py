@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc, Span
 
-from spacy_clinical_ner.annotation.rows import OMOP, ROWS, flat, note_json, note_rows, omop_rows
+from spacy_clinical_ner.annotation.rows import OMOP, ROWS, above, flat, note_rows, omop_rows, standoff
 from spacy_clinical_ner.brat import parse_standoff, to_doc
 from spacy_clinical_ner.extensions import Relation, set_confidence
 from spacy_clinical_ner.tokenization import blank_pipeline
@@ -45,16 +45,22 @@ def test_mentions_then_relations_in_all_columns():
 
 def test_text_only_if_asked_for():
     assert {row["text"] for row in note_rows(annotated(), "1")} == {None}
-    assert "text" not in note_json(annotated(), "1")["mentions"][0]
 
 
-def test_json_of_a_note():
-    found = note_json(annotated(), "1", text=True)
-    assert found["relations"] == [{"id": "R1", "label": "CAUSES", "head": "T2", "tail": "T1", "confidence": 0.25}]
-    assert found["mentions"][1] == {
-        "id": "T2", "label": "DRUG", "start": 11, "end": 19, "text": "aspirina", "confidence": 1 / 3,
-        "fragments": [[11, 19]],
-    }  # fmt: skip
+@pytest.mark.parametrize(
+    "threshold, ids", [(0.0, "T1 T2 T3 R1"), (0.25, "T1 T2 T3 R1"), (0.3, "T1 T2 T3"), (0.5, "T1 T3")]
+)
+def test_a_threshold_leaves_what_has_no_confidence(threshold, ids):
+    doc = annotated()
+    rows = above(note_rows(doc, "1"), threshold)
+    assert [row["id"] for row in rows] == ids.split()
+    assert [line.split("\t")[0] for line in standoff(doc, rows).splitlines()] == ids.split()
+
+
+def test_a_relation_goes_with_its_mention():
+    rows = note_rows(annotated(), "1")
+    rows[-1]["confidence"] = 0.9
+    assert [row["id"] for row in above(rows, 0.5)] == ["T1", "T3"]
 
 
 def test_ids_and_fragments_of_given_mentions_stay():
