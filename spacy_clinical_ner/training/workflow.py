@@ -13,13 +13,13 @@ from typing import Any, Dict, Union
 
 import srsly
 import torch
-from spacy.cli.train import train
-from spacy.util import load_config, walk_dict
+from spacy.util import walk_dict
 from wasabi import msg
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.files import replacing
 from spacy_clinical_ner.pipelines import clean_folder
+from spacy_clinical_ner.training.spacy_train import read_config, train_config
 
 PathLike = Union[str, Path]
 
@@ -48,9 +48,7 @@ def is_small(folder: PathLike, kilobytes: int) -> bool:
 
 def uses_vectors(config: PathLike) -> bool:
     """Whether a component of the config takes static word vectors. Raises InputError if there is no such config."""
-    if not Path(config).is_file():
-        raise InputError(config, None, "no such config")
-    components = load_config(config).get("components", {})
+    components = read_config(config).get("components", {})
     return any(path[-1] == "include_static_vectors" and value is True for path, value in walk_dict(components))
 
 
@@ -86,15 +84,15 @@ def encoder_overrides(encoder: PathLike) -> Dict[str, Any]:
 
 def saves_clean(config: PathLike) -> bool:
     """Whether the config has the callback that keeps the words of the notes out of what is saved."""
-    callback = load_config(config).get("training", {}).get("before_to_disk") or {}
+    callback = read_config(config).get("training", {}).get("before_to_disk") or {}
     return callback.get("@callbacks") == "spacy-clinical-ner.CleanVocabulary.v1"
 
 
 def with_logger(config: PathLike, output: Path) -> Path:
     """OUTPUT/train.cfg: the config with our logger, which writes OUTPUT/log.jsonl, unless it names one itself."""
-    loaded = load_config(config, interpolate=False)
+    loaded = read_config(config)
     logger = {"@loggers": "spacy-clinical-ner.JsonlLogger.v1", "path": str(output / "log.jsonl")}
-    loaded["training"].setdefault("logger", logger)
+    loaded.setdefault("training", {}).setdefault("logger", logger)
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / "train.cfg") as temporary:
         loaded.to_disk(temporary, interpolate=False)
@@ -127,7 +125,7 @@ def train_pipeline(
         words += [f"--{key}", value if isinstance(value, str) else srsly.json_dumps(value)]
     msg.text(shlex.join(words))
     torch.set_num_threads(threads)
-    train(with_logger(config, output), output, use_gpu=gpu_id, overrides=overrides)
+    train_config(with_logger(config, output), output, overrides, gpu_id)
     for audit in data.glob("*.audit.json"):  # `clinical-ner report --training` shows what lies beside the pipeline
         shutil.copy(audit, output)
     if not saves_clean(config):
