@@ -47,6 +47,7 @@ FIGURES = {
     "pairs_per_second": ("packed, pairs/s", "number"),
     "naive_pairs_per_second": ("whole sequences, pairs/s", "number"),
     "largest_difference": ("largest difference", "text"),
+    "time_ratio": ("time over the plain likelihood's", "times"),
     "milliseconds": ("ms", "number"),
     "microseconds_per_token": ("microseconds/token", "number"),
     "train_words_per_second": ("training, words/s", "number"),

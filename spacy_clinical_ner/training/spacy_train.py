@@ -17,6 +17,8 @@ from spacy_clinical_ner.pipelines import problem_of
 
 PathLike = Union[str, Path]
 
+CLEAN = "spacy-clinical-ner.CleanVocabulary.v1"
+
 
 def read_config(path: PathLike, overrides: Optional[Dict[str, Any]] = None, *, interpolate: bool = False) -> Config:
     """A config file with settings in dotted form put over its own. Raises InputError for a file that is none."""
@@ -28,8 +30,14 @@ def read_config(path: PathLike, overrides: Optional[Dict[str, Any]] = None, *, i
         raise InputError(path, None, f"not a config, or not one with these settings: {one_line(error)}") from None
 
 
+def saves_clean(config: Config) -> bool:
+    """Whether a config has the callback that keeps the words of the notes out of what is saved."""
+    callback = config.get("training", {}).get("before_to_disk") or {}
+    return callback.get("@callbacks") == CLEAN
+
+
 def train_config(config: PathLike, output: Path, overrides: Dict[str, Any], gpu_id: int = -1) -> None:
-    """Train the pipeline of a config file into OUTPUT/model-best and OUTPUT/model-last.
+    """Train the pipeline of a config file into OUTPUT/model-best and OUTPUT/model-last, without words of the notes.
 
     Raises InputError for a config or a corpus that cannot be read, and ClinicalNerError if the training cannot be begun
     or breaks off: settings that cannot be, labels that are not there, no memory, no word vectors where a component
@@ -38,6 +46,9 @@ def train_config(config: PathLike, output: Path, overrides: Dict[str, Any], gpu_
     loaded = read_config(config, overrides)
     if "training" not in loaded:
         raise InputError(config, None, "no [training]: not the config of a training")
+    if not saves_clean(loaded):
+        before = loaded["training"].get("before_to_disk")
+        loaded["training"]["before_to_disk"] = {"@callbacks": CLEAN, **({"first": before} if before else {})}
     output.mkdir(parents=True, exist_ok=True)
     setup_gpu(gpu_id)
     try:

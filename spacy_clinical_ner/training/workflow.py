@@ -18,7 +18,6 @@ from wasabi import msg
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.files import replacing
-from spacy_clinical_ner.pipelines import clean_folder
 from spacy_clinical_ner.training.spacy_train import read_config, train_config
 
 PathLike = Union[str, Path]
@@ -82,12 +81,6 @@ def encoder_overrides(encoder: PathLike) -> Dict[str, Any]:
     return overrides
 
 
-def saves_clean(config: PathLike) -> bool:
-    """Whether the config has the callback that keeps the words of the notes out of what is saved."""
-    callback = read_config(config).get("training", {}).get("before_to_disk") or {}
-    return callback.get("@callbacks") == "spacy-clinical-ner.CleanVocabulary.v1"
-
-
 def with_logger(config: PathLike, output: Path) -> Path:
     """OUTPUT/train.cfg: the config with our logger, which writes OUTPUT/log.jsonl, unless it names one itself."""
     loaded = read_config(config)
@@ -128,7 +121,4 @@ def train_pipeline(
     train_config(with_logger(config, output), output, overrides, gpu_id)
     for audit in data.glob("*.audit.json"):  # `clinical-ner report --training` shows what lies beside the pipeline
         shutil.copy(audit, output)
-    if not saves_clean(config):
-        for saved in ("model-best", "model-last"):
-            clean_folder(output / saved)
     return output / "model-best"

@@ -95,6 +95,9 @@ def test_the_curve_is_trained_once_and_goes_on(notes, tmp_path, monkeypatch):
     assert points[-1].scores["micro"] == score(tmp_path / "share-1-seed-0/model-best", notes / "dev")["micro"]
     assert points[-1].scores["micro"]["f"] == 1.0
 
+    strings = (tmp_path / "share-1-seed-0/model-best/vocab/strings.json").read_text("utf8")
+    assert "Sign" in strings and "Note" not in strings  # the label, and no word of a note
+
     trained = []
     train = module.run_training
     monkeypatch.setattr(module, "run_training", lambda *args: trained.append(args) or train(*args))
