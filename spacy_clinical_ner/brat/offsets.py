@@ -126,7 +126,7 @@ class Reading:
     def place(self, counted: Tuple[Fragment, ...], column: str, number: int) -> Tuple[Fragment, ...]:
         """The fragments in characters. Raises Malformed, or OffsetsError if others than these are counted otherwise."""
         fragments = self.way.fragments(counted, len(self.text))
-        said = fragments and mention_part(column, self.text, fragments)
+        said = None if fragments is None else mention_part(column, self.text, fragments)
         if fragments is not None and (not self.compare or (said is not None and _dense(said) == _dense(column))):
             return fragments
         for way in self._others:
