@@ -83,8 +83,10 @@ def fingerprint(trial: Trial) -> str:
 
     Raises InputError for notes that cannot be read, and where no annotation says what is to be learnt, or scored.
     """
-    for folder in (trial.train, trial.dev):
-        if not any(document.entities for document in read_folder(folder)):
+    # Training notes may be read leniently, as the config says; those that are scored are read as they are in the end.
+    lenient = read_folder(trial.train, on_error="drop", offsets="auto")
+    for folder, documents in ((trial.train, lenient), (trial.dev, read_folder(trial.dev))):
+        if not sum(len(document.entities) for document in documents):
             raise InputError(folder, None, "not one note with a mention: nothing can be learnt or scored")
     digest = hashlib.sha256(trial.config.read_bytes())
     digest.update(srsly.json_dumps([trial.overrides, __version__], sort_keys=True).encode("utf8"))

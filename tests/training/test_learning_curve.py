@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from spacy_clinical_ner.brat import BratDocument, Entity, write_document
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.training import learning_curve as module
 from spacy_clinical_ner.training import search as search_module
-from spacy_clinical_ner.training.learning_curve import Trial, learning_curve, score, share_of
+from spacy_clinical_ner.training.learning_curve import Trial, fingerprint, learning_curve, score, share_of
 from spacy_clinical_ner.training.search import Parameter, parse_parameter
 from tests.cli.commands import run_command
 
@@ -124,6 +125,18 @@ def test_notes_without_a_mention_are_refused(notes, tmp_path, monkeypatch, capsy
         f"clinical-ner: {tmp_path}/empty: not one note with a mention: nothing can be learnt or scored\n"
     )
     assert not output.exists()
+
+
+def test_malformed_lines_are_named_before_any_training(notes, tmp_path):
+    """In the notes that are scored; training notes may have some if the config reads them leniently."""
+    for part in ("train", "dev"):
+        shutil.copytree(notes / part, tmp_path / part)
+        with (tmp_path / part / "n1.ann").open("a") as file:
+            file.write("T9\tnonsense\n")
+    broken = Trial(notes / "config.cfg", tmp_path / "train", notes / "dev", {})
+    assert fingerprint(broken) != fingerprint(trial(notes))
+    with pytest.raises(InputError, match=r"dev.n1\.ann:3: "):
+        fingerprint(broken._replace(dev=tmp_path / "dev"))
 
 
 NO_CONFIG = "not a config, or not one with these settings: "
