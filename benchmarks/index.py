@@ -64,6 +64,13 @@ INDEX: Dict[str, Benchmark] = {
         ("(32, 128, 31)", "train_ratio"),
         measured="5",
     ),
+    "crf unknown": Benchmark(
+        "CRF loss where tags may be unknown",
+        "What does it cost a batch, with and without unknown tags, that the loss may sum over all that they may be?",
+        "python -m benchmarks.crf.unknown",
+        ("(32, 128, 31), no tag unknown", "time_ratio"),
+        measured="1",
+    ),
     "tagger cantemist": Benchmark(
         "crf_ner against spaCy's ner, CANTEMIST",
         "How much better is `crf_ner` than spaCy's `ner` on CANTEMIST?",

@@ -49,6 +49,7 @@ FIGURES = {
     "largest_difference": ("largest difference", "text"),
     "requests": ("requests", "number"),
     "failed": ("failed", "number"),
+    "time_ratio": ("time over the plain likelihood's", "times"),
     "milliseconds": ("ms", "number"),
     "slow_milliseconds": ("99 of 100, ms", "number"),
     "microseconds_per_token": ("microseconds/token", "number"),

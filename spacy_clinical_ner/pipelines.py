@@ -34,7 +34,7 @@ def load_pipeline(name: str) -> Language:
         nlp = spacy.load(name)
     except Exception as error:  # whatever a module of that name, or a pipeline that was tampered with, may raise
         raise ClinicalNerError(f"{name}: not a pipeline that can be loaded: {one_line(error)}") from error
-    problem = _problem(nlp) if isinstance(nlp, Language) else "it is a module that loads something else"
+    problem = problem_of(nlp) if isinstance(nlp, Language) else "it is a module that loads something else"
     if problem is not None:
         raise ClinicalNerError(f"{name}: not a pipeline that can be used: {problem}")
     if not _BY_NOTE & {nlp.get_pipe_meta(component).factory for component in nlp.pipe_names}:
@@ -42,8 +42,8 @@ def load_pipeline(name: str) -> Language:
     return nlp
 
 
-def _problem(nlp: Language) -> Optional[str]:
-    """What is wrong with a pipeline that could be loaded."""
+def problem_of(nlp: Language) -> Optional[str]:
+    """What is wrong with a pipeline that could be loaded, or built from a config; None if nothing is."""
     if nlp.batch_size < 1:
         return f"nlp.batch_size is {nlp.batch_size}"
     if not np.isfinite(to_numpy(nlp.vocab.vectors.data)).all():
@@ -57,6 +57,11 @@ def _problem(nlp: Language) -> Optional[str]:
         built = model.attrs.get("labels", 0) * model.attrs.get("chains", 0)
         if built and built != len(pipe.labels):  # type: ignore[attr-defined]
             return f"{name} has {len(pipe.labels)} labels, its model {built}"  # type: ignore[attr-defined]
+        for node in model.walk():
+            wanted = node.maybe_get_dim("nM") if node.name == "static_vectors" else None
+            if wanted is not None and wanted != nlp.vocab.vectors_length:
+                there = nlp.vocab.vectors_length or "none"
+                return f"{name} looks up word vectors of width {wanted}, the pipeline has {there} (initialize.vectors)"
         if not all(np.isfinite(array).all() for array in _weights(model)):
             return f"the weights of {name} are not finite numbers"
     return None

@@ -16,7 +16,8 @@ from spacy.util import load_config, registry
 
 from spacy_clinical_ner.pipelines import clean_folder, save_pipeline, self_contained, to_save
 from spacy_clinical_ner.tokenization import blank_pipeline
-from spacy_clinical_ner.training.workflow import saves_clean, train_pipeline
+from spacy_clinical_ner.training.spacy_train import saves_clean
+from spacy_clinical_ner.training.workflow import train_pipeline
 from tests.test_configs import CONFIGS, filled
 
 # Words that stand in the notes and nowhere else: 20 names, as written, in lower case and in capitals.
@@ -186,7 +187,7 @@ def test_training_leaves_clean_pipelines_that_can_go_on(callback: str, notes: Pa
     """Plain `spacy train` with the callback; without it, our workflow."""
     config = tmp_path / "train.cfg"
     config.write_text(CONFIG % callback, encoding="utf8")
-    assert saves_clean(config) == bool(callback)
+    assert saves_clean(load_config(config)) == bool(callback)
     if callback:
         paths = {f"paths.{part}": str(notes / f"{part}.spacy") for part in ("train", "dev")}
         train(config, tmp_path / "out", overrides={**paths, "training.max_steps": 7})
@@ -229,13 +230,30 @@ def test_another_callback_comes_first(tmp_path: Path) -> None:
     assert not remembered(tmp_path)
 
 
+@registry.callbacks("tests.NoteInMeta.v1")
+def make_note_in_meta():
+    def note(nlp: Language) -> Language:
+        nlp.meta["noted"] = True
+        return nlp
+
+    return note
+
+
+def test_a_workflow_keeps_the_callback_of_the_config(notes: Path, tmp_path: Path) -> None:
+    config = tmp_path / "train.cfg"
+    config.write_text(CONFIG % CALLBACK.replace("spacy-clinical-ner.CleanVocabulary", "tests.NoteInMeta"), "utf8")
+    best = train_pipeline(config, notes, tmp_path / "out", {"training.max_steps": 7})
+    assert not remembered(best)
+    assert spacy.load(best).meta["noted"]
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.cfg")), ids=lambda path: path.stem)
 def test_every_config_gives_pipelines_that_are_clean_and_can_be_trained_on(path: Path) -> None:
     config = filled(path.stem)
     optimizer = self_contained(config)["training"]["optimizer"]
     assert registry.resolve({"optimizer": optimizer})["optimizer"] is not None  # as nlp.create_optimizer does
     if "optimizer" in load_config(path).get("training", {}):
-        assert saves_clean(path)
+        assert saves_clean(load_config(path))
         steps = optimizer["learn_rate"].get("total_steps")
         assert steps in (None, config.interpolate()["training"]["max_steps"])
 

@@ -108,7 +108,7 @@ class Reading:
         self.compare = compare
         self.way = Counting(CHARACTERS)
         if offsets == AUTO:
-            ways = fitting(text, self._mentions)
+            ways, _ = fitting(text, self._mentions)
             # If two read different characters it is open which are meant, and neither is taken.
             if len({tuple(way.fragments(m.fragments, len(text)) for m in self._mentions) for way in ways}) == 1:
                 self.way = ways[0]
@@ -126,12 +126,15 @@ class Reading:
     def place(self, counted: Tuple[Fragment, ...], column: str, number: int) -> Tuple[Fragment, ...]:
         """The fragments in characters. Raises Malformed, or OffsetsError if others than these are counted otherwise."""
         fragments = self.way.fragments(counted, len(self.text))
-        if fragments is not None and (not self.compare or agrees(column, self.text, fragments)):
+        said = None if fragments is None else mention_part(column, self.text, fragments)
+        if fragments is not None and (not self.compare or (said is not None and _dense(said) == _dense(column))):
             return fragments
         for way in self._others:
             reason = f"the offsets of this note {way.said}: read them with --offsets {way.option}"
             raise OffsetsError(self.path, number, reason + ("" if way.option == AUTO else ", or auto if notes differ"))
         if fragments is not None:
+            if said is not None:
+                return fragments
             raise Malformed(TEXT_DIFFERS)
         last = max(end for _, end in counted)
         detail = f"offset {last} lies beyond the text, which has {len(self.text)} characters"
@@ -141,7 +144,9 @@ class Reading:
 
     @cached_property
     def _others(self) -> List[Counting]:
-        return fitting(self.text, self._mentions, besides=self.way.name)
+        """Ways that fit the note better than its own."""
+        ways, whole = fitting(self.text, self._mentions)
+        return ways if whole > _whole_columns(self.way, self.text, self._mentions) else []
 
     @cached_property
     def _mentions(self) -> List[CountedMention]:
@@ -175,55 +180,73 @@ def counting(name: str, text: str) -> Counting:
     return Counting(name, np.concatenate(([0], np.cumsum(widths))))
 
 
-def fitting(text: str, mentions: Sequence[CountedMention], besides: str = "") -> List[Counting]:
+def fitting(text: str, mentions: Sequence[CountedMention]) -> Tuple[List[Counting], int]:
     """The ways of counting by which the texts of all mentions stand at their offsets, in the order of OFFSETS.
 
-    Two or three ways at once come where none fits alone, a constant shift last: only where nothing else fits, from two
-    mentions on, and if no other shift fits too.
-    besides: the name of a way that is not tried.
+    Among them those alone that account for the most text columns whole, and not just up to a tab: the second value is
+    their number, -1 if no way fits. Two or three ways at once come where none fits alone, a constant shift last: only
+    where nothing else fits, from two mentions on, and if no other shift fits as well.
     """
+    best: List[Counting] = []
+    most = -1
     if not mentions:
-        return []
-    for names in (_SAID, _COMBINED):
-        ways = (counting(name, text) for name in names if name != besides)
-        found = [way for way in ways if _all_agree(way, text, mentions)]
-        if found:
-            return found
-    return _shifts(text, mentions)
+        return best, most
+    names = [(counting(name, text) for name in some) for some in (_SAID, _COMBINED)]
+    for ways in (*names, _shifts(text, mentions)):
+        for way in ways:
+            whole = _whole_columns(way, text, mentions)
+            if whole > most:
+                best, most = [], whole
+            if whole == most >= 0:
+                best.append(way)
+        if most == len(mentions):
+            break
+    return best, most
 
 
-def agrees(column: str, text: str, fragments: Tuple[Fragment, ...]) -> bool:
-    """Whether the text column of a mention says what stands at its fragments, white space aside."""
-    expected = _dense("".join(text[start:end] for start, end in fragments))
-    if _dense(column) == expected:
-        return True
-    return bool(expected) and "\t" in column and _dense(column.partition("\t")[0]) == expected
+def mention_part(column: str, text: str, fragments: Tuple[Fragment, ...]) -> Optional[str]:
+    """The part of a text column that says what stands at the fragments, white space aside; None if none does.
+
+    Behind a tab there may be further columns. The tabs of the mention itself part none.
+    """
+    mention = "".join(text[start:end] for start, end in fragments)
+    first = "\t".join(column.split("\t")[: mention.count("\t") + 1])
+    if _dense(first) == _dense(mention) and (_dense(first) or not _dense(column)):
+        return first
+    return column if _dense(column) == _dense(mention) else None
 
 
-def _all_agree(way: Counting, text: str, mentions: Sequence[CountedMention]) -> bool:
+def _whole_columns(way: Counting, text: str, mentions: Sequence[CountedMention]) -> int:
+    """How many text columns are those of their mentions as a whole; -1 if one is not even up to a tab."""
+    whole = 0
     for mention in mentions:
         fragments = way.fragments(mention.fragments, len(text))
-        if fragments is None or not agrees(mention.column, text, fragments):
-            return False
-    return True
+        part = None if fragments is None else mention_part(mention.column, text, fragments)
+        if part is None:
+            return -1
+        whole += _dense(part) == _dense(mention.column)
+    return whole
 
 
-def _shifts(text: str, mentions: Sequence[CountedMention]) -> List[Counting]:
-    """The one constant shift that fits all mentions, if there is just one."""
+def _shifts(text: str, mentions: Sequence[CountedMention]) -> Iterator[Counting]:
+    """The one constant shift that fits all mentions best, if there is just one."""
     if len({mention.fragments for mention in mentions}) < 2:
-        return []
+        return
     # The longest mention has the fewest other places where it could stand.
     anchor = max(mentions, key=lambda mention: (len(mention.fragments) == 1, len(mention.column)))
     start, end = anchor.fragments[0]
     found: List[Counting] = []
+    most = 0
     flat = next(column_texts(text, ((0, len(text)),)))
     for place in _places(flat, anchor.column[: max(end - start, 0)]):
         way = Counting("shift", shift=place - start)
-        if way.shift and _all_agree(way, text, mentions):
-            found.append(way)
-            if len(found) > 1:
-                return []
-    return found
+        whole = _whole_columns(way, text, mentions) if way.shift else -1
+        if whole >= most:
+            found = [way] if whole > most else [*found, way]
+            most = whole
+            if len(found) > 1 and most == len(mentions):
+                break
+    yield from found if len(found) == 1 else ()
 
 
 def _places(text: str, word: str) -> Iterator[int]:

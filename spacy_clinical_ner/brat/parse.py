@@ -27,7 +27,7 @@ from spacy_clinical_ner.brat.document import (
     column_texts,
     merge_fragments,
 )
-from spacy_clinical_ner.brat.offsets import CHARACTERS, OFFSETS, TEXT_DIFFERS, Reading, agrees
+from spacy_clinical_ner.brat.offsets import CHARACTERS, OFFSETS, TEXT_DIFFERS, Reading, mention_part
 from spacy_clinical_ner.brat.references import ID, NAMES, dangling
 from spacy_clinical_ner.errors import MalformedLineError
 
@@ -162,8 +162,8 @@ def _parse_entity(id: str, rest: str, number: int, reading: Reading) -> Tuple[En
             return Entity(id, label, fragments, expected, number, trailing, pieces), repair
         if trailing[0] == "\t":
             return Entity(id, label, fragments, expected, number, trailing, pieces), repair or COLUMNS_SET_APART
-    first = column.partition("\t")[0]
-    if not agrees(first, reading.text, fragments):
+    first = mention_part(column, reading.text, fragments)
+    if first is None or first == column:
         first = column.removesuffix("\r")
     return Entity(id, label, fragments, first, number, column[len(first) :], pieces), repair or WHITE_SPACE
 

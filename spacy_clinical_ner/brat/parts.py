@@ -12,7 +12,7 @@ from zlib import crc32
 from spacy.tokens import Doc
 
 from spacy_clinical_ner.brat.document import Annotation, BratDocument, Entity, OtherLine, RelationLine, merge_fragments
-from spacy_clinical_ner.brat.offsets import agrees
+from spacy_clinical_ner.brat.offsets import mention_part
 from spacy_clinical_ner.brat.parse import parse_standoff
 from spacy_clinical_ner.brat.references import dangling
 from spacy_clinical_ner.extensions import BRAT, stored_notes
@@ -127,7 +127,7 @@ def _part(text: str, offset: int, stored: Dict[str, Any], n_lines: int, taken: S
     for entity in note.entities:
         fragments = tuple((start + offset, end + offset) for start, end in entity.fragments)
         inside = all(start >= 0 and end <= len(text) for start, end in fragments)
-        if inside and agrees(entity.text + entity.trailing, text, fragments):
+        if inside and mention_part(entity.text + entity.trailing, text, fragments) is not None:
             entities.append(replace(entity, fragments=fragments, pieces=merge_fragments(fragments, text)))
     note = without_dangling(note, entities, note.relations)
     note = replace(note, other_lines=[])  # where a malformed line belongs, and what it says, nobody knows

@@ -32,7 +32,7 @@ def calibrate(
     from wasabi import msg, row
 
     from spacy_clinical_ner.brat.reader import create_brat_corpus
-    from spacy_clinical_ner.errors import ClinicalNerError
+    from spacy_clinical_ner.errors import ClinicalNerError, InputError
     from spacy_clinical_ner.evaluation.reliability import BINS, Reliability
     from spacy_clinical_ner.files import replacing
     from spacy_clinical_ner.outputs import PICTURE, PIPELINE, check_output, json_with
@@ -61,6 +61,8 @@ def calibrate(
     def notes(path: Path) -> CalibrationSet:
         reader = create_brat_corpus(path, spans_key=pipe.spans_key or "sc", offsets=offsets.value)
         examples = list(tqdm(reader(nlp), desc=f"reading {path.name}", unit="note", disable=None))
+        if all(example.reference.text.isspace() or not len(example.reference) for example in examples):
+            raise InputError(path, None, "no note has text: there is nothing to calibrate with")
         for example in examples:
             for name in before:
                 example.predicted = nlp.get_pipe(name)(example.predicted)

@@ -114,29 +114,23 @@ def _student_config(config: Path, vectors: Optional[Path], steps: int) -> Config
 
     Raises InputError for one that cannot be used.
     """
-    from spacy.util import load_config
-
-    from spacy_clinical_ner.errors import InputError, one_line
+    from spacy_clinical_ner.errors import InputError
+    from spacy_clinical_ner.training.spacy_train import read_config
     from spacy_clinical_ner.training.workflow import uses_vectors
 
-    if not config.is_file():
-        raise InputError(config, None, "no such config")
-    try:
-        given = load_config(config)
-        wants_vectors = uses_vectors(config)
-        paths = given.get("paths", {})
-        # The readers of the corpora want a path all the same.
-        overrides: Dict[str, Any] = {
-            f"paths.{part}": "" for part in ("train", "dev") if part in paths and paths[part] is None
-        }
-        if vectors is not None:
-            overrides["paths.vectors"] = str(vectors)
-        if "max_steps" in given.get("training", {}):
-            # The learning rate falls to 0 at that number in most configs.
-            overrides["training.max_steps"] = steps
-        loaded = load_config(config, overrides=overrides, interpolate=True)
-    except ValueError as error:
-        raise InputError(config, None, f"not a config: {one_line(error)}") from None
+    given = read_config(config)
+    wants_vectors = uses_vectors(config)
+    paths = given.get("paths", {})
+    # The readers of the corpora want a path all the same.
+    overrides: Dict[str, Any] = {
+        f"paths.{part}": "" for part in ("train", "dev") if part in paths and paths[part] is None
+    }
+    if vectors is not None:
+        overrides["paths.vectors"] = str(vectors)
+    if "max_steps" in given.get("training", {}):
+        # The learning rate falls to 0 at that number in most configs.
+        overrides["training.max_steps"] = steps
+    loaded = read_config(config, overrides, interpolate=True)
     if not (loaded.get("nlp", {}).get("lang") and loaded.get("components")):
         raise InputError(config, None, "not the config of a pipeline: nlp.lang or [components] is missing")
     if wants_vectors and vectors is None and not paths.get("vectors"):

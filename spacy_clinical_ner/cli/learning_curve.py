@@ -72,17 +72,19 @@ def learning_curve(
 
 def make_trial(context: typer.Context, config: Path, train: Path, dev: Path, gpu_id: int) -> Any:
     """What is trained, with what follows the command's own options as settings of the config."""
+    from contextlib import redirect_stdout
+    from io import StringIO
+
     from spacy.cli._util import parse_config_overrides
 
-    from spacy_clinical_ner.errors import InputError
     from spacy_clinical_ner.training.learning_curve import Trial
 
-    if not config.is_file():
-        raise InputError(config, None, "no such config")
     try:
-        overrides = parse_config_overrides(context.args, env_var=None)
-    except (typer.Exit, SystemExit, Exception) as error:  # typer's NoSuchOption and the like
-        raise ClinicalNerError(f"settings of the config look like --training.max_steps 100: {error}") from None
+        with redirect_stdout(StringIO()):  # spaCy prints lines of its own
+            overrides = parse_config_overrides(context.args, env_var=None)
+    except (SystemExit, Exception):  # typer's NoSuchOption and the like
+        words = " ".join(context.args)
+        raise ClinicalNerError(f"settings of the config look like --training.max_steps 100, not {words}") from None
     return Trial(config, train, dev, overrides, gpu_id)
 
 

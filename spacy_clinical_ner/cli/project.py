@@ -165,7 +165,7 @@ def with_used_pieces(encoder: str, data: Path, config: Path) -> str:
 
     from spacy_clinical_ner.cli.trim import trim_and_report
     from spacy_clinical_ner.training.over_encoder import encoder_config
-    from spacy_clinical_ner.training.workflow import read_config
+    from spacy_clinical_ner.training.spacy_train import read_config
 
     if int(encoder_config(encoder).get("vocab_size", 0)) < MANY_PIECES:
         return encoder

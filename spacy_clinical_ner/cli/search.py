@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import List
 
 import typer
 
@@ -38,26 +38,27 @@ def search(
     from spacy_clinical_ner.outputs import PICTURE, check_output
     from spacy_clinical_ner.plotting import require_plots
     from spacy_clinical_ner.training.curve_plots import plot_search
-    from spacy_clinical_ner.training.search import parse_parameter
+    from spacy_clinical_ner.training.search import Finished, parse_parameter
     from spacy_clinical_ner.training.search import search as run
 
-    def report(row: Dict[str, Any]) -> None:
-        settings = ", ".join(f"{name} = {value}" for name, value in row["parameters"].items())
-        msg.good(f"trial {row['number']}: strict micro F {100 * row['f']:.2f} ({settings})")
+    def report(trial: Finished, reason: str) -> None:
+        settings = ", ".join(f"{name} = {value}" for name, value in trial.params.items())
+        if trial.value is None:
+            msg.fail(f"trial {trial.number} failed ({settings}): {reason}")
+        else:
+            msg.good(f"trial {trial.number}: strict micro F {100 * trial.value:.2f} ({settings})")
 
     require_plots("matplotlib.figure")  # before hours of training, not after them
     check_output(output / "search.png", PICTURE, inputs=[config, train, dev])
     parameters = [parse_parameter(text) for text in param]
-    study = run(make_trial(context, config, train, dev, gpu_id), output, parameters, trials, seed, report)
-    finished = sorted(
-        (trial for trial in study.trials if trial.value is not None), key=lambda trial: (-trial.value, trial.number)
-    )
+    tried = run(make_trial(context, config, train, dev, gpu_id), output, parameters, trials, seed, report)
+    finished = sorted((each for each in tried if each.value is not None), key=lambda each: -(each.value or 0))
     if not finished:
         raise ClinicalNerError(f"{output}: not one training came to an end; try the config with spacy train first")
     header = ("trial", "F", *(parameter.name for parameter in parameters))
     rows = [
-        (trial.number, f"{100 * trial.value:.2f}", *(trial.params.get(parameter.name, "") for parameter in parameters))
-        for trial in finished
+        (each.number, f"{100 * (each.value or 0):.2f}", *(each.params.get(row.name, "") for row in parameters))
+        for each in finished
     ]
     msg.table(rows, header=header, divider=True)
     plot_search(finished, output / "search.png")

@@ -32,7 +32,7 @@ def plot_learning_curve(points: Sequence[Any], path: Path) -> None:
 def plot_search(finished: Sequence[Any], path: Path) -> None:
     """F of the trials in their order with the best so far, and F over each numeric parameter.
 
-    finished: trials of Optuna with `number`, `value` and `params`.
+    finished: trials with `number`, `value` and `params`; see `search.Finished`.
     """
     in_order = sorted(finished, key=lambda trial: trial.number)
     names = sorted({name for trial in in_order for name in trial.params})

@@ -8,15 +8,15 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import spacy
 import srsly
-from spacy.cli.train import train as spacy_train
 from spacy.tokens import Doc, DocBin
-from spacy.util import load_config, registry
+from spacy.util import registry
 
 from spacy_clinical_ner import __version__
 from spacy_clinical_ner.brat import BratDocument, from_doc, list_notes, read_folder
-from spacy_clinical_ner.errors import ClinicalNerError, InputError, one_line
+from spacy_clinical_ner.errors import InputError
 from spacy_clinical_ner.evaluation import evaluate
 from spacy_clinical_ner.files import replacing
+from spacy_clinical_ner.training.spacy_train import read_config, train_config
 
 
 class Point(NamedTuple):
@@ -79,7 +79,15 @@ def learning_curve(
 
 
 def fingerprint(trial: Trial) -> str:
-    """Of the config, the settings, the names and contents of the notes, and the version of the package."""
+    """Of the config, the settings, the names and contents of the notes, and the version of the package.
+
+    Raises InputError for notes that cannot be read, and where no annotation says what is to be learnt, or scored.
+    """
+    # Training notes may be read leniently, as the config says; those that are scored are read as they are in the end.
+    lenient = read_folder(trial.train, on_error="drop", offsets="auto")
+    for folder, documents in ((trial.train, lenient), (trial.dev, read_folder(trial.dev))):
+        if not sum(len(document.entities) for document in documents):
+            raise InputError(folder, None, "not one note with a mention: nothing can be learnt or scored")
     digest = hashlib.sha256(trial.config.read_bytes())
     digest.update(srsly.json_dumps([trial.overrides, __version__], sort_keys=True).encode("utf8"))
     for folder in (trial.train, trial.dev):
@@ -99,10 +107,7 @@ def share_of(docs: Sequence[Doc], names: Sequence[str], share: float) -> List[Do
 def run_training(trial: Trial, train: Path, folder: Path, overrides: Dict[str, Any]) -> Dict[str, Any]:
     """`spacy train` into `folder`, then the strict scores ({"micro", ...}) of the best pipeline on `trial.dev`."""
     settings = {"paths.train": str(train), "paths.dev": str(trial.dev), **trial.overrides, **overrides}
-    try:
-        spacy_train(trial.config, folder, use_gpu=trial.gpu_id, overrides=settings)
-    except (ValueError, OSError) as error:
-        raise ClinicalNerError(f"{trial.config}: cannot be trained: {one_line(error)}") from error
+    train_config(trial.config, folder, settings, trial.gpu_id)
     return score(folder / "model-best", trial.dev)
 
 
@@ -127,13 +132,13 @@ def _train_point(trial: Trial, share: float, seed: int, folder: Path) -> Point:
 
 def _references(trial: Trial) -> Tuple[List[Doc], List[str]]:
     """Whole gold Docs of the training notes, by the reader and the policies of the config, and their names."""
-    config = load_config(trial.config, overrides={"paths.train": str(trial.train), "paths.dev": str(trial.dev)})
-    reader = dict(config.interpolate()["corpora"]["train"])
+    paths = {"paths.train": str(trial.train), "paths.dev": str(trial.dev)}
+    config = read_config(trial.config, {**paths, **trial.overrides}, interpolate=True)
+    reader = dict(config.get("corpora", {}).get("train", {}))
     if reader.get("@readers") != "spacy-clinical-ner.BratCorpus.v1":
         raise InputError(trial.config, None, "corpora.train must be read by spacy-clinical-ner.BratCorpus.v1")
     reader.update(path=str(trial.train), shuffle=False, limit=0, max_length=0)
     corpus = registry.resolve({"reader": reader})["reader"]
-    nlp_config = config.interpolate()["nlp"]
-    nlp = spacy.blank(nlp_config["lang"], config={"nlp": {"tokenizer": nlp_config["tokenizer"]}})
+    nlp = spacy.blank(config["nlp"]["lang"], config={"nlp": {"tokenizer": config["nlp"]["tokenizer"]}})
     docs = [example.reference for example in corpus(nlp)]
     return docs, [note.relative_to(trial.train).as_posix() for note in list_notes(trial.train)]

@@ -13,7 +13,7 @@ import srsly
 from spacy.util import load_model_from_config
 from thinc.api import Config
 
-from spacy_clinical_ner.errors import ClinicalNerError, InputError
+from spacy_clinical_ner.errors import ClinicalNerError, InputError, one_line
 from spacy_clinical_ner.transformers.loading import load_encoder_config
 
 # Components whose model has a tok2vec, to which the encoder is added.
@@ -29,7 +29,9 @@ def put_over_encoder(config: Config, encoder: str) -> None:
     own small one. Raises ClinicalNerError if no component can, or there is no such encoder.
     """
     known = encoder_config(encoder)
-    if "encoder" in config["paths"]:
+    if any(section not in config for section in ("nlp", "components", "training")):
+        raise ClinicalNerError("an encoder needs a config with [nlp], [components] and [training]")
+    if "encoder" in config.setdefault("paths", {}):
         fit_to_encoder(config, encoder, known)
         return
     components = config["components"]
@@ -39,9 +41,9 @@ def put_over_encoder(config: Config, encoder: str) -> None:
         source = {"@misc": "spacy-clinical-ner.PretrainedEncoder.v1", "name": "${paths.encoder}"}
         components["joint_extractor"]["model"].update(frozen, encoder=source)
     elif readers:
-        filled = load_model_from_config(config.copy(), auto_fill=True, validate=False).config["components"]
+        filled = _filled(config)
         for name in readers:
-            _read_both(components[name]["model"], filled[name]["model"]["tok2vec"])
+            _read_both(components[name].setdefault("model", {}), filled[name]["model"]["tok2vec"])
         components["transformer"] = _transformer(frozen, known)
         components["trf_data_cleaner"] = {"factory": "trf_data_cleaner"}
         config["nlp"]["pipeline"] = ["transformer", *config["nlp"]["pipeline"], "trf_data_cleaner"]
@@ -108,6 +110,14 @@ def _windows(known: Mapping[str, Any]) -> Dict[str, int]:
     """The settings of windows, special pieces included, that an encoder for less than 512 word pieces asks for."""
     pieces = int(known.get("max_position_embeddings", 512))
     return {"window": pieces, "overlap": pieces // 4} if pieces < 512 else {}
+
+
+def _filled(config: Config) -> Dict[str, Any]:
+    """The components of a config with all that their factories add."""
+    try:
+        return load_model_from_config(config.copy(), auto_fill=True, validate=False).config["components"]
+    except (KeyError, ValueError) as error:
+        raise ClinicalNerError(f"the config makes no pipeline: {one_line(error)}") from error
 
 
 def _read_both(model: Dict[str, Any], own: Dict[str, Any]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Callable, Dict, NamedTuple, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from spacy_clinical_ner.errors import ClinicalNerError, InputError
+from spacy_clinical_ner.errors import ClinicalNerError, InputError, one_line
 from spacy_clinical_ner.training.learning_curve import Trial, fingerprint, run_training
 
 _RANGE = re.compile(r"(?P<low>[-+.\deE]+)\.\.(?P<high>[-+.\deE]+)(?P<log> log)?")
@@ -58,30 +58,40 @@ def parse_parameter(text: str) -> Parameter:
     return Parameter(name, low, high, log, whole)
 
 
+class Finished(NamedTuple):
+    """A trial that came to an end: its number among these, its F (None if the training failed), its settings."""
+
+    number: int
+    value: Optional[float]
+    params: Dict[str, Any]
+
+
 def search(
     trial: Trial,
     output: Path,
     parameters: Sequence[Parameter],
     n_trials: int,
     seed: int = 0,
-    report: Callable[[Dict[str, Any]], None] = lambda row: None,
-) -> Any:
+    report: Callable[[Finished, str], None] = lambda finished, reason: None,
+) -> List[Finished]:
     """Train until the study in `output` has `n_trials` finished trials; the score is strict micro F on `trial.dev`.
 
-    The sampler is Optuna's TPE (Bergstra et al. 2011), seeded with `seed` plus the number of trials before. A
-    training that fails (a setting that cannot be, no memory) is a failed trial and says nothing of the others. Trials
-    that were finished before count; one that was interrupted does not.
+    The sampler is Optuna's TPE (Bergstra et al. 2011), seeded for each trial with `seed` plus the number of those
+    finished before, so that a search that was stopped in any way goes on as if it had not been: the trial that was
+    interrupted is begun anew, in its folder `trial-NUMBER`. A training that fails (a setting that cannot be, no memory)
+    is a failed trial and says nothing of the others.
 
-    report: told of each finished trial ({"number", "f", "parameters"}).
+    report: told of each trial that is finished, and why it failed if it did.
 
-    Returns the `optuna.study.Study`. Raises ClinicalNerError if Optuna is not installed, and InputError if the study
-    was made with another config, other notes or other settings.
+    Returns all finished trials. Raises ClinicalNerError if Optuna is not installed, and InputError if the study was
+    made with another config, other notes or other settings.
     """
     try:
         import optuna
     except ImportError:
         raise ClinicalNerError("search needs optuna: pip install 'spacy-clinical-ner[search]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    identity = fingerprint(trial)
     output.mkdir(parents=True, exist_ok=True)
     database = output / "study.sqlite3"
     study = optuna.create_study(
@@ -90,21 +100,27 @@ def search(
         direction="maximize",
         load_if_exists=True,
     )
-    # A sampler that begins anew with the same seed would draw what it drew for the first trials.
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-    identity = fingerprint(trial)
     if study.user_attrs.get("fingerprint", identity) != identity:
         raise InputError(database, None, "made with another config, notes or settings: choose another --output")
     study.set_user_attr("fingerprint", identity)
 
-    def objective(chosen: Any) -> float:
-        values = {parameter.name: parameter.suggest(chosen) for parameter in parameters}
-        scores = run_training(trial, trial.train, output / f"trial-{chosen.number}", values)
-        f = float(scores["micro"]["f"])
-        report({"number": chosen.number, "f": f, "parameters": values})
-        return f
+    def finished() -> List[Finished]:
+        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)
+        rows = sorted(study.get_trials(states=states), key=lambda row: row.number)
+        return [Finished(number, row.value, row.params) for number, row in enumerate(rows)]
 
-    done = len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL)))
-    if done < n_trials:
-        study.optimize(objective, n_trials=n_trials - done, catch=(ClinicalNerError, RuntimeError))
-    return study
+    for number in range(len(finished()), n_trials):
+        # No liar: a trial that was interrupted is one that still runs for Optuna, and tells nothing.
+        study.sampler = optuna.samplers.TPESampler(seed=seed + number, constant_liar=False)
+        chosen = study.ask()
+        values = {parameter.name: parameter.suggest(chosen) for parameter in parameters}
+        try:
+            scores = run_training(trial, trial.train, output / f"trial-{number}", values)
+        except (ClinicalNerError, RuntimeError) as error:
+            study.tell(chosen, state=optuna.trial.TrialState.FAIL)
+            report(Finished(number, None, values), one_line(error))
+        else:
+            f = float(scores["micro"]["f"])
+            study.tell(chosen, f)
+            report(Finished(number, f, values), "")
+    return finished()

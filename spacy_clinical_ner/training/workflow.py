@@ -13,15 +13,13 @@ from typing import Any, Dict, Optional, Union
 
 import srsly
 import torch
-from spacy.cli.train import train
-from spacy.util import load_config, walk_dict
-from thinc.api import Config
+from spacy.util import walk_dict
 from wasabi import msg
 
-from spacy_clinical_ner.errors import ClinicalNerError, InputError
+from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.files import replacing
-from spacy_clinical_ner.pipelines import clean_folder
 from spacy_clinical_ner.training.over_encoder import put_over_encoder
+from spacy_clinical_ner.training.spacy_train import read_config, train_config
 
 PathLike = Union[str, Path]
 
@@ -48,23 +46,10 @@ def is_small(folder: PathLike, kilobytes: int) -> bool:
     return sum(path.stat().st_size for path in Path(folder).rglob("*.txt")) < kilobytes * 1000
 
 
-def read_config(path: PathLike) -> Config:
-    """A config, with its variables as they are written. Raises InputError if there is no such file."""
-    if not Path(path).is_file():
-        raise InputError(path, None, "no such config")
-    return load_config(path, interpolate=False)
-
-
 def uses_vectors(config: PathLike) -> bool:
     """Whether a component of the config takes static word vectors. Raises InputError if there is no such config."""
-    components = read_config(config).interpolate().get("components", {})
+    components = read_config(config).get("components", {})
     return any(path[-1] == "include_static_vectors" and value is True for path, value in walk_dict(components))
-
-
-def saves_clean(config: PathLike) -> bool:
-    """Whether the config has the callback that keeps the words of the notes out of what is saved."""
-    callback = load_config(config).get("training", {}).get("before_to_disk") or {}
-    return callback.get("@callbacks") == "spacy-clinical-ner.CleanVocabulary.v1"
 
 
 def prepare_config(config: PathLike, output: Path, encoder: Optional[str] = None) -> Path:
@@ -74,7 +59,7 @@ def prepare_config(config: PathLike, output: Path, encoder: Optional[str] = None
     if encoder is not None:
         put_over_encoder(loaded, encoder)
     logger = {"@loggers": "spacy-clinical-ner.JsonlLogger.v1", "path": str(output / "log.jsonl")}
-    loaded["training"].setdefault("logger", logger)
+    loaded.setdefault("training", {}).setdefault("logger", logger)
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / "train.cfg") as temporary:
         loaded.to_disk(temporary, interpolate=False)
@@ -111,10 +96,7 @@ def train_pipeline(
         words += [f"--{key}", value if isinstance(value, str) else srsly.json_dumps(value)]
     msg.text(shlex.join(words))
     torch.set_num_threads(threads)
-    train(made, output, use_gpu=gpu_id, overrides=overrides)
+    train_config(made, output, overrides, gpu_id)
     for audit in data.glob("*.audit.json"):  # `clinical-ner report --training` shows what lies beside the pipeline
         shutil.copy(audit, output)
-    if not saves_clean(config):
-        for saved in ("model-best", "model-last"):
-            clean_folder(output / saved)
     return output / "model-best"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from spacy.training import Example
 
 from spacy_clinical_ner.tokenization import blank_pipeline
 from tests.cli.commands import run_command
-from tests.tagging.pipelines import model_config
+from tests.tagging.pipelines import EMBED, model_config
 
 # Command -> its words; {out} is what the test replaces. Inputs are those that `world` lays out.
 COMMANDS = {
@@ -103,6 +104,7 @@ PIPELINES = {
     "NaN": "pipe_nan",
     "negative batch": "pipe_batch",
     "more labels than the model": "pipe_labels",
+    "no vectors": "pipe_vectors",
 }
 USERS = {
     "convert": "convert notes out.spacy --pipeline {pipe}",
@@ -181,6 +183,13 @@ def world(tmp_path_factory):
     config.write_text(config.read_text(encoding="utf8").replace("batch_size = 1000", "batch_size = -5"), "utf8")
     nlp.get_pipe("crf_ner").cfg["labels"].append("B")
     nlp.to_disk(root / "pipe_labels")
+    nlp = blank_pipeline("es")
+    nlp.vocab.vectors.resize((3, 2))
+    embed = {**EMBED, "embed": {**EMBED["embed"], "include_static_vectors": True}}
+    nlp.add_pipe("crf_ner", config={"model": model_config(tok2vec=embed)})
+    nlp.initialize(lambda: [_example(nlp)])
+    nlp.to_disk(root / "pipe_vectors")
+    shutil.rmtree(root / "pipe_vectors" / "vocab")
     nlp = blank_pipeline("es")
     nlp.vocab.vectors.resize((1, 2))
     nlp.vocab.vectors.data[:] = float("nan")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,9 @@ from spacy_clinical_ner.brat import BratDocument, Entity, write_document
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.training import learning_curve as module
 from spacy_clinical_ner.training import search as search_module
-from spacy_clinical_ner.training.learning_curve import Trial, learning_curve, score, share_of
+from spacy_clinical_ner.training.learning_curve import Trial, fingerprint, learning_curve, score, share_of
 from spacy_clinical_ner.training.search import Parameter, parse_parameter
+from tests.cli.commands import run_command
 
 CONFIG = """
 [paths]
@@ -93,6 +96,9 @@ def test_the_curve_is_trained_once_and_goes_on(notes, tmp_path, monkeypatch):
     assert points[-1].scores["micro"] == score(tmp_path / "share-1-seed-0/model-best", notes / "dev")["micro"]
     assert points[-1].scores["micro"]["f"] == 1.0
 
+    strings = (tmp_path / "share-1-seed-0/model-best/vocab/strings.json").read_text("utf8")
+    assert "Sign" in strings and "Note" not in strings  # the label, and no word of a note
+
     trained = []
     train = module.run_training
     monkeypatch.setattr(module, "run_training", lambda *args: trained.append(args) or train(*args))
@@ -101,6 +107,59 @@ def test_the_curve_is_trained_once_and_goes_on(notes, tmp_path, monkeypatch):
     assert (again[0], again[2]) == tuple(points)
     with pytest.raises(InputError, match="another config, notes or settings"):
         learning_curve(trial(notes, **{"training.max_steps": 5}), tmp_path, [1])
+
+
+@pytest.mark.parametrize("command", ["learning-curve", "search"])
+@pytest.mark.parametrize("role", ["--train", "--dev"])
+def test_notes_without_a_mention_are_refused(notes, tmp_path, monkeypatch, capsys, command, role):
+    (tmp_path / "empty").mkdir()
+    for name, text in {"a": "", "b": " \n", "c": "No mention here."}.items():
+        (tmp_path / f"empty/{name}.txt").write_text(text)
+        (tmp_path / f"empty/{name}.ann").write_text("")
+    folders = {"--train": notes / "train", "--dev": notes / "dev", role: tmp_path / "empty"}
+    words = [word for pair in folders.items() for word in pair]
+    words += ["--param", "training.dropout=0.1..0.2"] if command == "search" else []
+    output = tmp_path / "out"
+    assert run_command(command, monkeypatch, notes / "config.cfg", *words, "--output", output) == 2
+    assert capsys.readouterr().err == (
+        f"clinical-ner: {tmp_path}/empty: not one note with a mention: nothing can be learnt or scored\n"
+    )
+    assert not output.exists()
+
+
+def test_malformed_lines_are_named_before_any_training(notes, tmp_path):
+    """In the notes that are scored; training notes may have some if the config reads them leniently."""
+    for part in ("train", "dev"):
+        shutil.copytree(notes / part, tmp_path / part)
+        with (tmp_path / part / "n1.ann").open("a") as file:
+            file.write("T9\tnonsense\n")
+    broken = Trial(notes / "config.cfg", tmp_path / "train", notes / "dev", {})
+    assert fingerprint(broken) != fingerprint(trial(notes))
+    with pytest.raises(InputError, match=r"dev.n1\.ann:3: "):
+        fingerprint(broken._replace(dev=tmp_path / "dev"))
+
+
+NO_CONFIG = "not a config, or not one with these settings: "
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "said"),
+    [
+        (CONFIG.replace("[paths]", "[places]").replace("paths.", "places."), [], f"{NO_CONFIG}.*paths -> train"),
+        ("hello", [], NO_CONFIG),
+        ("[nlp", [], NO_CONFIG),
+        (b"\xff\xfe\x00", [], NO_CONFIG),
+        (CONFIG, ["--training.dropout", "much"], "cannot be trained: .*dropout"),
+        (CONFIG, ["max_steps", "3"], "settings of the config look like --training.max_steps 100, not 3"),
+    ],
+)
+def test_configs_that_cannot_be_trained_are_one_line(notes, tmp_path, monkeypatch, capsys, content, words, said):
+    config = tmp_path / "config.cfg"
+    config.write_bytes(content if isinstance(content, bytes) else content.encode())
+    folders = ["--train", notes / "train", "--dev", notes / "dev", "--output", tmp_path / "out"]
+    assert run_command("learning-curve", monkeypatch, config, *folders, "--shares", "1", *words) == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("clinical-ner: ")]
+    assert re.search(said, line)
 
 
 @pytest.mark.parametrize("share", [0, 1.5, -1])
@@ -165,24 +224,30 @@ def test_a_curve_that_was_killed_goes_on(notes, tmp_path, monkeypatch):
     assert [point.scores["micro"]["f"] for point in points] == [0.1, 0.3, 0.4]
 
 
-def test_a_search_that_was_killed_goes_on_with_other_settings(notes, tmp_path, monkeypatch):
+def test_a_search_that_was_killed_ends_as_one_that_was_not(notes, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
     tried = []
+    kill_at = {3, 8, 14}
 
     def training(trial, train, folder, values):
-        tried.append(values["training.dropout"])
-        if len(tried) == 3:
+        tried.append((folder.name, values))
+        if len(tried) in kill_at:
             raise Killed
+        if values["training.dropout"] > 0.45:
+            raise ClinicalNerError("a setting that cannot be")
         return {"micro": {"f": 1 - values["training.dropout"]}}
 
     monkeypatch.setattr(search_module, "run_training", training)
-    parameters = [Parameter("training.dropout", 0.0, 0.5)]
-    with pytest.raises(Killed):
-        search_module.search(trial(notes), tmp_path, parameters, 5)
-    study = search_module.search(trial(notes), tmp_path, parameters, 5)
-    assert len(tried) == 6 and len(set(tried)) == 6
-    assert sum(each.value is not None for each in study.trials) == 5
-    assert study.best_params["training.dropout"] == min(each for i, each in enumerate(tried) if i != 2)
+    parameters = [Parameter("training.dropout", 0.0, 0.5), Parameter("training.seed", 1, 9, whole=True)]
+    for _ in kill_at:
+        with pytest.raises(Killed):
+            search_module.search(trial(notes), tmp_path / "killed", parameters, 16)
+    found = search_module.search(trial(notes), tmp_path / "killed", parameters, 16)
+    assert len(tried) == 16 + len(kill_at)
+    assert all(tried[i] == tried[i - 1] for i in kill_at)  # begun anew, in the same folder
+    assert found == search_module.search(trial(notes), tmp_path / "whole", parameters, 16)
+    assert [row.number for row in found] == list(range(16)) and any(row.value is None for row in found)
+    assert len({row.params["training.dropout"] for row in found}) == 16
 
 
 def test_search_goes_on(notes, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from spacy.util import load_config, walk_dict
+from thinc.api import Config
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.training.over_encoder import encoder_config, put_over_encoder
@@ -100,9 +101,20 @@ def test_a_name_is_looked_up_on_the_hub(monkeypatch, tmp_path: Path) -> None:
     assert asked == [("some/encoder", {"local_files_only": False})]
 
 
-def test_a_config_that_cannot_read_an_encoder_is_refused(encoder) -> None:
-    with pytest.raises(ClinicalNerError, match="none of the components"):
-        changes("cantemist_lookup", encoder(num_hidden_layers=12))
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"nlp": {"lang": "es"}}, r"needs a config with \[nlp\], \[components\] and \[training\]"),
+        ({"nlp": {}, "components": {"tok2vec": {"factory": "tok2vec"}}, "training": {}}, "none of the components"),
+        (
+            {"nlp": {"lang": "es", "pipeline": ["crf_ner"]}, "components": {"crf_ner": {}}, "training": {}},
+            "the config makes no pipeline",
+        ),
+    ],
+)
+def test_a_config_that_is_none_is_refused(encoder, config: dict, reason: str) -> None:
+    with pytest.raises(ClinicalNerError, match=reason):
+        put_over_encoder(Config(config), encoder(num_hidden_layers=12))
 
 
 def test_the_config_as_it_ran_is_left_beside_the_pipeline(encoder, tmp_path: Path) -> None:
