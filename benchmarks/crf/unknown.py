@@ -10,6 +10,8 @@ import typer
 from benchmarks.common import table
 from benchmarks.crf.__main__ import SHAPES, _in_turn, _load
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
 
 def measure(sequences: int, length: int, tags: int, unknown: float, budget: float) -> dict[str, Any]:
     """Time both with their gradients in turn; `unknown` is the share of the decoder's tokens without a tag.
@@ -56,6 +58,7 @@ def measure(sequences: int, length: int, tags: int, unknown: float, budget: floa
     }
 
 
+@app.command()
 def main(
     budget: float = typer.Option(4.0, help="Seconds for each row; more gives steadier medians."),
     record: bool = typer.Option(False, "--record", help="Add the figures to benchmarks/results/."),
@@ -74,4 +77,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

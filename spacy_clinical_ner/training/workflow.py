@@ -18,7 +18,7 @@ from wasabi import msg
 
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.files import replacing
-from spacy_clinical_ner.training.spacy_train import read_config, train_config
+from spacy_clinical_ner.training.spacy_train import read_config, train_config, training_config
 
 PathLike = Union[str, Path]
 
@@ -85,7 +85,7 @@ def with_logger(config: PathLike, output: Path) -> Path:
     """OUTPUT/train.cfg: the config with our logger, which writes OUTPUT/log.jsonl, unless it names one itself."""
     loaded = read_config(config)
     logger = {"@loggers": "spacy-clinical-ner.JsonlLogger.v1", "path": str(output / "log.jsonl")}
-    loaded.setdefault("training", {}).setdefault("logger", logger)
+    loaded["training"].setdefault("logger", logger)
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / "train.cfg") as temporary:
         loaded.to_disk(temporary, interpolate=False)
@@ -113,6 +113,7 @@ def train_pipeline(
     overrides = {"paths.train": str(data / "train.spacy"), "paths.dev": str(data / "dev.spacy"), **overrides}
     if uses_vectors(config):
         overrides["paths.vectors"] = str(data / "vectors")
+    training_config(config, overrides)  # before anything is written
     words = ["python", "-m", "spacy", "train", str(config), "--output", str(output), "--gpu-id", str(gpu_id)]
     for key, value in overrides.items():
         words += [f"--{key}", value if isinstance(value, str) else srsly.json_dumps(value)]
