@@ -21,20 +21,26 @@ WORK = ROOT / "benchmarks" / "work"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def _seconds(call: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
+def _seconds(call: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> tuple[float, Any]:
+    start = clock()
     result = call()
-    return time.perf_counter() - start, result
+    return clock() - start, result
 
 
-def _in_turn(ours: Callable[[], Any], theirs: Callable[[], Any], check: Callable, budget: float) -> dict[str, float]:
+def _in_turn(
+    ours: Callable[[], Any],
+    theirs: Callable[[], Any],
+    check: Callable,
+    budget: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """Median seconds of both, called in turn (who goes first changes) until `budget` seconds are spent."""
     check(ours(), theirs())
     spent: tuple[list[float], list[float]] = ([], [])
     while sum(map(sum, spent)) < budget or len(spent[0]) < 5:
         results: list[Any] = [None, None]
         for which in (0, 1) if len(spent[0]) % 2 else (1, 0):
-            seconds, results[which] = _seconds((ours, theirs)[which])
+            seconds, results[which] = _seconds((ours, theirs)[which], clock)
             spent[which].append(seconds)
         check(*results)
     return {"ours": statistics.median(spent[0]), "theirs": statistics.median(spent[1]), "repeats": len(spent[0])}

@@ -71,13 +71,17 @@ def learning_curve(
 
 
 def make_trial(context: typer.Context, config: Path, train: Path, dev: Path, gpu_id: int) -> Any:
-    """What is trained, with what follows the command's own options as settings of the config."""
+    """What is trained, with what follows the command's own options as settings of the config.
+
+    Raises InputError for a config that cannot be read with them, before anything is written.
+    """
     from contextlib import redirect_stdout
     from io import StringIO
 
     from spacy.cli._util import parse_config_overrides
 
     from spacy_clinical_ner.training.learning_curve import Trial
+    from spacy_clinical_ner.training.spacy_train import training_config
 
     try:
         with redirect_stdout(StringIO()):  # spaCy prints lines of its own
@@ -85,6 +89,7 @@ def make_trial(context: typer.Context, config: Path, train: Path, dev: Path, gpu
     except (SystemExit, Exception):  # typer's NoSuchOption and the like
         words = " ".join(context.args)
         raise ClinicalNerError(f"settings of the config look like --training.max_steps 100, not {words}") from None
+    training_config(config, {"paths.train": str(train), "paths.dev": str(dev), **overrides})
     return Trial(config, train, dev, overrides, gpu_id)
 
 

@@ -30,6 +30,14 @@ def read_config(path: PathLike, overrides: Optional[Dict[str, Any]] = None, *, i
         raise InputError(path, None, f"not a config, or not one with these settings: {one_line(error)}") from None
 
 
+def training_config(path: PathLike, overrides: Dict[str, Any]) -> Config:
+    """`read_config` of a training: it must have a section of that name."""
+    config = read_config(path, overrides)
+    if "training" not in config:
+        raise InputError(path, None, "no [training]: not the config of a training")
+    return config
+
+
 def saves_clean(config: Config) -> bool:
     """Whether a config has the callback that keeps the words of the notes out of what is saved."""
     callback = config.get("training", {}).get("before_to_disk") or {}
@@ -43,9 +51,7 @@ def train_config(config: PathLike, output: Path, overrides: Dict[str, Any], gpu_
     or breaks off: settings that cannot be, labels that are not there, no memory, no word vectors where a component
     that was taken from another pipeline looks them up.
     """
-    loaded = read_config(config, overrides)
-    if "training" not in loaded:
-        raise InputError(config, None, "no [training]: not the config of a training")
+    loaded = training_config(config, overrides)
     if not saves_clean(loaded):
         before = loaded["training"].get("before_to_disk")
         loaded["training"]["before_to_disk"] = {"@callbacks": CLEAN, **({"first": before} if before else {})}

@@ -19,7 +19,7 @@ from wasabi import msg
 from spacy_clinical_ner.errors import ClinicalNerError
 from spacy_clinical_ner.files import replacing
 from spacy_clinical_ner.training.over_encoder import put_over_encoder
-from spacy_clinical_ner.training.spacy_train import read_config, train_config
+from spacy_clinical_ner.training.spacy_train import read_config, train_config, training_config
 
 PathLike = Union[str, Path]
 
@@ -59,7 +59,7 @@ def prepare_config(config: PathLike, output: Path, encoder: Optional[str] = None
     if encoder is not None:
         put_over_encoder(loaded, encoder)
     logger = {"@loggers": "spacy-clinical-ner.JsonlLogger.v1", "path": str(output / "log.jsonl")}
-    loaded.setdefault("training", {}).setdefault("logger", logger)
+    loaded["training"].setdefault("logger", logger)
     output.mkdir(parents=True, exist_ok=True)
     with replacing(output / "train.cfg") as temporary:
         loaded.to_disk(temporary, interpolate=False)
@@ -89,6 +89,7 @@ def train_pipeline(
     overrides = {"paths.train": str(data / "train.spacy"), "paths.dev": str(data / "dev.spacy"), **overrides}
     if uses_vectors(config):
         overrides["paths.vectors"] = str(data / "vectors")
+    training_config(config, overrides)  # before anything is written
     made = prepare_config(config, output, encoder)
     shown = str(made if encoder is not None else config)
     words = ["python", "-m", "spacy", "train", shown, "--output", str(output), "--gpu-id", str(gpu_id)]

@@ -115,6 +115,14 @@ USERS = {
     "pool": "pool {pipe} {pipe} out",
     "distill": "distill {pipe} notes out --config config.cfg",
 }
+# Configs that cannot be trained.
+CONFIGS = {"missing": "nowhere.cfg", "a file": "file.txt", "a picture": "scan.png", "of no training": "config.cfg"}
+TRAINERS = {
+    "learning-curve": "learning-curve {config} --train notes --dev notes",
+    "search": "search {config} --train notes --dev notes --param training.dropout=0.1..0.2",
+    "distill": "distill pipe notes out --config {config}",
+    "project train": "project train w --corpus c --config {config}",
+}
 WHOLE = ("-1", str(2**70), "1.5", "nan", "many")
 REAL = ("-1", "inf", "1e30", "nan", "many")
 NUMBERS = {
@@ -257,6 +265,13 @@ def test_bad_input(refused, command, kind):
 @pytest.mark.parametrize("command", USERS)
 def test_bad_pipeline(refused, command, kind):
     refused("bad pipeline", USERS[command].format(pipe=PIPELINES[kind]).split())
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("command", TRAINERS)
+def test_bad_config(refused, command, kind):
+    printed = refused("bad config", TRAINERS[command].format(config=CONFIGS[kind]).split())
+    assert CONFIGS[kind] in printed
 
 
 @pytest.mark.parametrize(

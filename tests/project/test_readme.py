@@ -193,6 +193,14 @@ def test_everything_registered_is_in_the_table() -> None:
     assert set(re.findall(r"^\| \w+ \| `([^`]+)` \|", table, flags=re.MULTILINE)) == entry_points()
 
 
+def test_every_command_that_writes_is_in_the_table_of_what_it_may_replace() -> None:
+    page = PAGES["docs/what-commands-replace.md"]
+    told = {
+        span.split()[0] for row in page.splitlines() if row.startswith("| `") for span in re.findall(r"`([^`]+)`", row)
+    }
+    assert set(clinical_ner().commands) - told <= {"serve"}
+
+
 def test_workflows_are_those_of_the_project() -> None:
     table, workflows = PAGES["docs/workflows.md"], load_project_config(ROOT)["workflows"]
     assert set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)) == set(workflows)
