@@ -115,6 +115,7 @@ def kill_omop(pipeline: Path, notes: Path, count: int) -> Dict[str, Any]:
 
         def run(table: str) -> None:
             options: Dict[str, Any] = {"schema": "omop", "table_in": "note", "table_out": table, "state": state / table}
+            options["shard_notes"] = max(1, count // 20)
             annotate(make_task(pipeline, url, url, "sql", **options), nlp)
 
         def rows(table: str) -> List[Any]:

@@ -113,7 +113,7 @@ def bad_body(rng: random.Random) -> bytes:
         return bytes(body)
     if kind == "nested":
         return rng.choice((b"[", b'{"text":', b'{"notes":[')) * rng.choice((10, 1000, 100_000))
-    value = rng.choice((None, True, -1, 1e400, [], {}, [[good]], "", good))
+    value = rng.choice((None, True, -1, 1e400, [], {}, [[dict(good)]], "", dict(good)))
     if kind == "value":
         good[rng.choice(("text", "note_id", "notes"))] = value
     elif kind == "field":
