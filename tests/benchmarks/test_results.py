@@ -103,13 +103,17 @@ def test_rows_of_edsnlp_name_what_was_trained_with_what():
     scores = {"f": 0.5386, "ci_low": 0.487, "ci_high": 0.588}
     outcome = {
         "training": {"EDS-NLP": {**trained, "versions": {"edsnlp": "0.23.0", "torch": "2.13.0"}, "commit": "abc1234"}},
-        "inference": {"EDS-NLP, float32": {"rates": [1700.0, 1739.0, 1800.0], "peak_rss_mib": 696.0}},
-        "scores": {"EDS-NLP, float32": scores},
+        "inference": {
+            "EDS-NLP, float32": {"rates": [1700.0, 1739.0, 1800.0], "peak_rss_mib": 696.0},
+            "crf_ner, int8": {"rates": [3400.0, 2434.6, 2700.0], "peak_rss_mib": 500.0},
+        },
+        "scores": {"EDS-NLP, float32": scores, "crf_ner, int8": scores},
     }
-    training, inference = edsnlp_figures(outcome)
+    training, inference, ours = edsnlp_figures(outcome)
     speeds = {"train_words_per_second": 193, "train_words_per_cpu_second": 465, "train_peak_mib": 2313}
     made_with = {"packages": "edsnlp 0.23.0, torch 2.13.0", "trained_at": "abc1234"}
     assert training == {"name": "EDS-NLP, training", **speeds, **made_with}
-    found = {"f": [0.5386, 0.487, 0.588], "words_per_second": 1739, "peak_mib": 696}
+    found = {"f": [0.5386, 0.487, 0.588], "words_per_second": 1739, "ratio": 1.0, "peak_mib": 696}
+    assert ours["ratio"] == 1.5  # the median of rounds
     assert inference == {"name": "EDS-NLP, float32", **found}
     assert (training.keys() | inference.keys()) <= FIGURES.keys()
