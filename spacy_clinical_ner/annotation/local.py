@@ -40,6 +40,7 @@ from spacy_clinical_ner.annotation.runs import Record
 from spacy_clinical_ner.annotation.tables import Reader, shards
 from spacy_clinical_ner.annotation.words import Forgetting
 from spacy_clinical_ner.annotation.writers import Output
+from spacy_clinical_ner.bridge.memory import give_back_memory
 from spacy_clinical_ner.errors import ClinicalNerError, InputError
 from spacy_clinical_ner.pipelines import load_pipeline
 
@@ -105,6 +106,7 @@ class Annotator:
             jobs = sorted(jobs, key=lambda job: len(job.text))
         failures = []
         self.words.between()
+        give_back_memory()
         with self.output.shard(number) as (write, made):
             for failure in annotate_jobs(
                 intake, iter(jobs), write, summary, spans_key=settings.spans_key, confidence=settings.confidence,
