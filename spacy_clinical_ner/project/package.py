@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Union
 
@@ -117,9 +118,9 @@ def build_wheel(
         srsly.write_json(meta_path, meta)
         shutil.copytree(model, pipeline)
         clean_folder(pipeline)
-        package(
-            pipeline, temporary.parent, meta_path, name=name, version=version, create_sdist=False, require_parent=True
-        )
+        # spaCy 3.7 always has itself among the requirements.
+        parent: Dict[str, Any] = {"require_parent": True} if "require_parent" in signature(package).parameters else {}
+        package(pipeline, temporary.parent, meta_path, name=name, version=version, create_sdist=False, **parent)
         _run_pip_wheel(temporary)
     wheels = list((output / package_name / "dist").glob("*.whl"))
     if len(wheels) != 1:

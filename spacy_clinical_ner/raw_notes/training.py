@@ -63,9 +63,13 @@ class Trainer:
         self.report, self.show = report, progress
         self._gather = gathers(model)
         self._on_gpu = device.type == "cuda"
-        self._half = torch.bfloat16 if has_bfloat16(device) else torch.float16
+        self._half = torch.float16 if self._on_gpu and not has_bfloat16(device) else torch.bfloat16
         self._autocast = not settings.full_precision and (self._on_gpu or has_bfloat16(device))
-        self._scaler = torch.amp.GradScaler(device.type, enabled=self._autocast and self._half == torch.float16)
+        scaled = self._autocast and self._half == torch.float16
+        if hasattr(torch.amp, "GradScaler"):
+            self._scaler = torch.amp.GradScaler(device.type, enabled=scaled)
+        else:  # before torch 2.3
+            self._scaler = torch.cuda.amp.GradScaler(enabled=scaled)
         self._began = time.monotonic() if started is None else started
         self._before = 0.0  # seconds of the runs that this one resumes
         self._pending: List[torch.Tensor] = []

@@ -6,8 +6,6 @@ tags that is the CRF whose emissions and transitions are the weighted sums of th
 confidence stay exact.
 """
 
-from __future__ import annotations
-
 import copy
 from functools import partial
 from typing import List, Optional, Sequence, Tuple

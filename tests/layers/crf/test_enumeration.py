@@ -20,7 +20,7 @@ class Case:
             constraints = random_constraints(tags, self.generator)
         self.crf = LinearChainCRF(tags, batch_first=True, constraints=constraints)
         for parameter in self.crf.parameters():
-            torch.nn.init.normal_(parameter, std=1.5, generator=self.generator)
+            parameter.data.normal_(std=1.5, generator=self.generator)
         self.emissions, self.mask = padded_batch(lengths, tags, self.generator)
         self.emissions.requires_grad_()
         self.rows: List[Paths] = [
