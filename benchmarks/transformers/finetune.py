@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import Any, Dict, List, Mapping
 
 from spacy.training.initialize import init_nlp
@@ -50,8 +51,6 @@ def finetune(encoder: str, corpus: Path, frozen: int, updates: int, rounds: int)
 
 def rows(found: Mapping[str, Mapping[str, Any]]) -> List[Dict[str, Any]]:
     """The rows to record; ratios are to spaCy's `ner`, round by round."""
-    from statistics import median
-
     return [
         {
             "name": system,

@@ -23,10 +23,8 @@ LOGGER = "clinical-benchmarks.EpochTimes.v1"
 
 
 @pytest.fixture(autouse=True)
-def known_encoder(monkeypatch):
-    """The rows name encoders that are not there."""
-    known = {"num_hidden_layers": 12, "hidden_size": 384}
-    monkeypatch.setattr("spacy_clinical_ner.training.over_encoder.encoder_config", lambda name: known)
+def known_encoder(monkeypatch):  # the rows name encoders that are not there
+    monkeypatch.setattr("spacy_clinical_ner.training.over_encoder.encoder_config", lambda _: {"num_hidden_layers": 12})
 
 
 def setting_for(table, folder, **others):
@@ -79,8 +77,7 @@ def test_heads_and_layers_reach_the_model(tmp_path):
     assert config["components"]["crf_ner"]["model"]["encoder"]["*"]["attention"]["heads"] == 16
     deep = TABLES["cantemist-2"].rows[-1]
     model = row_config(deep, TABLES["cantemist-2"], setting_for(TABLES["cantemist-2"], tmp_path))["components"]
-    assert model["label_attention_ner"]["model"]["layers"] == 4
-    assert model["label_attention_ner"]["model"]["hidden_width"] == 400
+    assert {"layers": 4, "hidden_width": 400}.items() <= model["label_attention_ner"]["model"].items()
 
 
 def test_max_steps_is_for_every_row_and_without_early_stopping(tmp_path):
