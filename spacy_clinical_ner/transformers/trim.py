@@ -196,7 +196,9 @@ class _Vocabulary:
         order = sorted(keep, key=self.numbers.__getitem__)
         self._model["vocab"] = {piece: number for number, piece in enumerate(order)}
         if self.kind == "BPE":
-            self._model["merges"] = [list(pair) for pair in self._rank if pair in self._joined]
+            # Pairs as the installed tokenizers writes and reads them: "a b" before its version 0.20.
+            written = " ".join if any(isinstance(pair, str) for pair in self._model["merges"]) else list
+            self._model["merges"] = [written(pair) for pair in self._rank if pair in self._joined]
 
 
 def _cut(spec: Dict[str, Any], vocabulary: _Vocabulary, keep: Set[str]) -> List[int]:

@@ -66,7 +66,7 @@ def test_package_of_relations_needs_their_scores(tmp_path: Path) -> None:
 
 
 @Language.factory("smoke_test_relates", default_config={"score": 0.5})
-def make_relates(nlp: Language, name: str, score: float):
+def make_relates(nlp, name, score):  # confection 0.1 resolves no postponed annotations
     def relate(doc: Doc) -> Doc:
         first, *others = doc.ents
         doc._.relations = [*doc._.relations, *(Relation(first, other, "MODIFY", score) for other in others)]

@@ -112,7 +112,7 @@ def test_annotated_notes_teach_what_the_teacher_does_not(teacher: Language) -> N
     """Annotations that call every mention SITE, beside raw notes on which the teacher tells SITE from TUMOUR."""
     student = student_of(teacher, student_config(model=model_config()))
     gold = annotated(student, NOTES[50:], teacher)
-    settings = DistillationSettings(epochs=6, batch_tokens=100, dropout=0.0, gold_passes=4)
+    settings = DistillationSettings(epochs=6, batch_tokens=100, dropout=0.0, gold_passes=8)
     found = Distillation(teacher, student, "crf_ner", NOTES[:30], NOTES[30:50], settings, gold).run()
     scores = student.evaluate(annotated(student, NOTES[50:], teacher))
     assert scores["ents_f"] > teacher.evaluate(annotated(teacher, NOTES[50:], teacher))["ents_f"] + 0.4

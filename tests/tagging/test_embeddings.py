@@ -56,7 +56,10 @@ def hash_embed(width, attr):
 
 def concatenated(*parts):
     fix_random_seed(0)
-    config = {"@architectures": "spacy-clinical-ner.Concatenate.v1", "*": dict(enumerate(parts))}
+    config = {
+        "@architectures": "spacy-clinical-ner.Concatenate.v1",
+        "*": {f"part{i}": part for i, part in enumerate(parts)},
+    }
     return registry.resolve({"model": config})["model"]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import numpy as np
 import pytest
 import spacy
 import torch
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from spacy_clinical_ner.transformers.piece_windows import WordPieceWindows
 from spacy_clinical_ner.transformers.pieces import NotePieces, collapse, split_notes
@@ -154,8 +157,10 @@ def test_vectors_are_those_of_the_window_that_keeps_them(encoders):
 def test_special_pieces_of_tokenizers():
     tokenizer = train_tokenizer("bpe")
     assert special_pieces(tokenizer) == ([2], [3])
-    tokenizer.backend_tokenizer.post_processor = None
-    assert special_pieces(tokenizer) == ([2], [])
+    spec = json.loads(tokenizer.backend_tokenizer.to_str())
+    spec["post_processor"] = None
+    bare = Tokenizer.from_str(json.dumps(spec))
+    assert special_pieces(PreTrainedTokenizerFast(tokenizer_object=bare, cls_token="[CLS]")) == ([2], [])
 
 
 def test_the_window_is_as_long_as_the_encoder_allows(encoders):

@@ -264,6 +264,7 @@ class Network(torch.nn.Module):
         return -self.crf(torch.relu(self.linear(x)), tags, mask)
 
 
+@pytest.mark.skipif(torch.__version__.startswith("2.1."), reason="torch.compile of torch 2.1 breaks on the CRF")
 def test_torch_compile_leaves_the_graph_for_the_crf():
     """Under torch.compile the CRF runs outside of the graph: same loss, same gradients."""
     torch.manual_seed(0)
