@@ -112,8 +112,8 @@ def annotated(
 ) -> Iterator[Tuple[Job, Optional[BratDocument], Union[Doc, InputError]]]:
     """Every job with what was read and its Doc, or why there is none, in their order but for what cannot be read.
 
-    batch_tokens: a batch ends with the note that fills it to so many tokens, so that memory does not depend on how long
-    notes are. batch_size: notes of a batch, at most; None: as many as these tokens are, or without them as the pipeline
+    batch_tokens: tokens of a batch, at most, so that memory does not depend on how long notes are; a longer note goes
+    alone. batch_size: notes of a batch, at most; None: as many as these tokens are, or without them as the pipeline
     says.
 
     `nlp.pipe` ends at an error without saying on which note. Those it had taken and not given back are then done one
@@ -121,13 +121,19 @@ def annotated(
     """
     waiting: Deque[Tuple[Job, BratDocument]] = deque()
     unreadable: Deque[Tuple[Job, InputError]] = deque()
+    held: Optional[Tuple[Job, BratDocument, Doc]] = None  # the first note of the next batch
     exhausted, spelling = False, Spelling()
     if batch_size is None:
         batch_size = batch_tokens
 
     def inputs() -> Iterator[Union[str, Doc]]:
-        nonlocal exhausted
+        nonlocal exhausted, held
         tokens = 0
+        if held is not None:
+            job, document, doc = held
+            held, tokens = None, len(doc)
+            waiting.append((job, document))
+            yield doc
         for job in jobs:
             try:
                 document = intake.read(job)
@@ -138,10 +144,11 @@ def annotated(
             given = intake.input(document)
             if batch_tokens is not None:
                 given = intake.nlp.make_doc(given) if isinstance(given, str) else given
+                if tokens and tokens + len(given) > batch_tokens:
+                    held = (*waiting.pop(), given)
+                    return
                 tokens += max(1, len(given))
             yield given
-            if batch_tokens is not None and tokens >= batch_tokens:
-                return
         exhausted = True
 
     while not exhausted:

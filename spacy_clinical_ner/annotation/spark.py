@@ -15,12 +15,20 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from spacy.attrs import IS_SPACE
 from spacy.language import Language
 
-from spacy_clinical_ner.annotation.local import BATCH_TOKENS, Annotator, Made, failure_record, shard_record
+from spacy_clinical_ner.annotation.local import (
+    BATCH_TOKENS,
+    SHARD_CHARACTERS,
+    SHARD_NOTES,
+    Annotator,
+    Made,
+    failure_record,
+    shard_record,
+)
 from spacy_clinical_ner.annotation.notes import AnnotationSummary
 from spacy_clinical_ner.annotation.piping import Intake, Job, annotated
 from spacy_clinical_ner.annotation.rows import Row, empty_row, note_rows
 from spacy_clinical_ner.annotation.runs import Record
-from spacy_clinical_ner.annotation.tables import Columns, needed
+from spacy_clinical_ner.annotation.tables import Columns, needed, shards
 from spacy_clinical_ner.annotation.words import Forgetting
 from spacy_clinical_ner.annotation.writers import RowCollector, RowMaker, arrow_schema
 from spacy_clinical_ner.errors import ClinicalNerError, InputError, one_line
@@ -77,12 +85,15 @@ def _batches(batches: Iterator[Any], *, pipeline: str, columns: Columns, setting
     """Arrow batches of notes to Arrow batches of rows; in a Python worker."""
     arrow = needed("pyarrow", "spark")
     nlp = _loaded(pipeline)
-    for batch in batches:
-        carried = [arrow.field(name, batch.schema.field(name).type) for name in columns.carried]
-        schema = arrow.schema([*arrow_schema(RowMaker().columns), *carried])
-        jobs = (columns.job(row, "a row") for row in batch.to_pylist())
-        rows = [row for found in _rows(nlp, jobs, **settings) for row in found]
-        yield arrow.RecordBatch.from_pylist(rows, schema=schema)
+    with Forgetting(nlp) as words:
+        for batch in batches:
+            carried = [arrow.field(name, batch.schema.field(name).type) for name in columns.carried]
+            schema = arrow.schema([*arrow_schema(RowMaker().columns), *carried])
+            jobs = (columns.job(row, "a row") for row in batch.to_pylist())
+            for part in shards(jobs, SHARD_NOTES, SHARD_CHARACTERS):
+                words.between()
+                rows = [row for found in _rows(nlp, part, **settings) for row in found]
+                yield arrow.RecordBatch.from_pylist(rows, schema=schema)
 
 
 @lru_cache(maxsize=1)
@@ -94,18 +105,17 @@ def _loaded(pipeline: str) -> Language:
 
 
 def _rows(
-    nlp: Language, jobs: Iterator[Job], *, spans_key: str, max_length: Optional[int], batch_tokens: int,
+    nlp: Language, jobs: List[Job], *, spans_key: str, max_length: Optional[int], batch_tokens: int,
     mention_text: bool,
 ) -> Iterator[List[Row]]:  # fmt: skip
-    # Rows outlive the words of these notes, which the vocabulary forgets.
-    with Forgetting(nlp):
-        for job, _, doc in annotated(Intake(nlp, max_length), jobs, batch_tokens=batch_tokens):
-            if isinstance(doc, InputError):
-                yield [{**empty_row(job.id, ERROR, "", doc.reason), **job.columns}]
-                continue
-            words = len(doc) - int(doc.to_array([IS_SPACE]).sum())
-            rows = note_rows(doc, job.id, spans_key=spans_key, text=mention_text, columns=job.columns)
-            yield [{**empty_row(job.id, NOTE, "", ""), "end": words, **job.columns}, *rows]
+    """Rows of each note. They outlive its words, which the vocabulary may forget after the last note."""
+    for job, _, doc in annotated(Intake(nlp, max_length), iter(jobs), batch_tokens=batch_tokens):
+        if isinstance(doc, InputError):
+            yield [{**empty_row(job.id, ERROR, "", doc.reason), **job.columns}]
+            continue
+        words = len(doc) - int(doc.to_array([IS_SPACE]).sum())
+        rows = note_rows(doc, job.id, spans_key=spans_key, text=mention_text, columns=job.columns)
+        yield [{**empty_row(job.id, NOTE, "", ""), "end": words, **job.columns}, *rows]
 
 
 def session(master: Optional[str]) -> Any:
