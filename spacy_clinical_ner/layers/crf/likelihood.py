@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spacy_clinical_ner.layers.crf.messages import LogMessages, Scores, compute_messages, edge_counts
+from spacy_clinical_ner.layers.crf.messages import Scores, compute_messages, edge_counts
 
 
 def log_likelihood(scores: Scores, tags: Tensor) -> Tensor:
@@ -15,17 +15,17 @@ def log_likelihood(scores: Scores, tags: Tensor) -> Tensor:
     return (scores.path_score(tags) - log_partition(scores)).to(scores.emissions.dtype)
 
 
-def log_partition(scores: Scores, logarithms: bool = False) -> Tensor:
+def log_partition(scores: Scores, forbidden: bool = False) -> Tensor:
     """Log-partition (sequences,) float64, in nats; differentiable once in all scores.
 
-    logarithms: take messages as logarithms at once; there is -inf among the emissions.
+    forbidden: see `compute_messages`.
     """
     needed = torch.is_grad_enabled() and any(x.requires_grad for x in scores[:4])
-    return LogPartition.apply(logarithms, needed, *scores)
+    return LogPartition.apply(forbidden, needed, *scores)
 
 
 class LogPartition(torch.autograd.Function):
-    """(logarithms, needed, emissions, start, end, transitions, mask, lengths) -> log-partition (sequences,).
+    """(forbidden, needed, emissions, start, end, transitions, mask, lengths) -> log-partition (sequences,).
 
     The gradient is expected counts (Sutton and McCallum 2012, "An introduction to conditional random fields", section
     5.1), at hand after one forward-backward pass. Differentiating twice raises RuntimeError.
@@ -33,9 +33,9 @@ class LogPartition(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logarithms: bool, needed: bool, *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, forbidden: bool, needed: bool, *tensors: Tensor) -> Tensor:
         scores = Scores(*tensors)
-        found = LogMessages.compute(scores) if logarithms else compute_messages(scores, directions=2 if needed else 1)
+        found = compute_messages(scores, directions=2 if needed else 1, forbidden=forbidden)
         if needed:
             ctx.kind = type(found)
             ctx.save_for_backward(*scores, *found)

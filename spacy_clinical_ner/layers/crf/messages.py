@@ -78,10 +78,10 @@ class ScaledMessages(NamedTuple):
     log_partition: Tensor
 
     @classmethod
-    def compute(cls, scores: Scores, directions: int = 2) -> Optional[ScaledMessages]:
+    def compute(cls, scores: Scores, directions: int = 2, forbidden: bool = False) -> Optional[ScaledMessages]:
         """Run the recursion in the dtype of the scores, or return None where that would not be exact.
 
-        directions: 1 if only the partition function is wanted.
+        directions: 1 if only the partition function is wanted. forbidden: see `compute_messages`.
         """
         emissions, start, end, transitions, mask, lengths = scores
         length, sequences, tags = emissions.shape
@@ -107,9 +107,13 @@ class ScaledMessages(NamedTuple):
         if found is None:
             return None
         messages, scale = found
+        possible = None
+        if forbidden:
+            kept = ~torch.isneginf(emissions) | beyond.unsqueeze(2)
+            possible = torch.stack([kept, kept.flatten(0, 1)[turned].view(kept.shape)])[:directions]
         arrived = weight.mul_(messages)
         lowest = _LOWEST[emissions.dtype]
-        if not _smallest(arrived, scores) >= lowest:
+        if not _smallest(arrived, scores, possible) >= lowest:
             return None
         onward = meeting = emissions.new_empty(0)
         if directions == 2:
@@ -212,16 +216,18 @@ class LogMessages(NamedTuple):
 Messages = Union[ScaledMessages, LogMessages]
 
 
-def compute_messages(scores: Scores, directions: int = 2) -> Messages:
+def compute_messages(scores: Scores, directions: int = 2, forbidden: bool = False) -> Messages:
     """The cheapest messages that are exact for these scores: scaled, scaled in float64, or logarithms.
 
     Scaled messages prove themselves: every tag that the constraints let a sequence be in has kept a normal number, so
-    nothing was lost to underflow. Scores further apart than that, and -inf among the emissions, go to the next kind.
+    nothing was lost to underflow. Scores further apart than that go to the next kind.
+    forbidden: an emission of -inf forbids its tag as constraints do. That takes a proof for each sequence, which is a
+        recursion more; without it, -inf among the emissions is taken for underflow.
     """
     if not len(scores.lengths):
         return LogMessages.compute(scores)  # nothing to prove
     for dtype in dict.fromkeys((scores.emissions.dtype, torch.float64)):
-        found = ScaledMessages.compute(scores.to(dtype), directions)
+        found = ScaledMessages.compute(scores.to(dtype), directions, forbidden)
         if found is not None:
             return found
     return LogMessages.compute(scores)
@@ -232,10 +238,21 @@ def edge_counts(at: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return at[0].sum(0), at[lengths - 1, torch.arange(at.shape[1], device=at.device)].sum(0)
 
 
-def _smallest(arrived: Tensor, scores: Scores) -> Tensor:
-    """Smallest number among the tags that can be reached at all; arrived: (directions, length, sequences, tags)."""
+def _smallest(arrived: Tensor, scores: Scores, possible: Optional[Tensor]) -> Tensor:
+    """Smallest number among the tags that can be reached at all; 0 if there is a position where none can be.
+
+    arrived: (directions, length, sequences, tags). possible: of that shape, bool, the tags that emissions allow if they
+    forbid any.
+    """
     allowed = ~torch.isneginf(scores.transitions)
     entries = ~torch.isneginf(scores.start), ~torch.isneginf(scores.end)
+    if possible is not None:
+        ways = torch.stack([allowed, allowed.t()])[: len(arrived)].to(arrived.dtype)
+        reach = torch.empty_like(possible)
+        reach[:, 0] = torch.stack(entries)[: len(arrived)].unsqueeze(1) & possible[:, 0]
+        for t in range(1, possible.shape[1]):
+            torch.logical_and(reach[:, t - 1].to(ways.dtype) @ ways, possible[:, t], out=reach[:, t])
+        return arrived.masked_fill(~reach, 1.0).amin() * reach.any(3).all()
     if allowed.all() and entries[0].all() and entries[1].all():
         return arrived.amin()
     ways = zip(entries, (allowed, allowed.t()))

@@ -84,7 +84,7 @@ def partial_log_likelihood(scores: Scores, allowed: Tensor) -> Tensor:
     lattice = Lattice.of(allowed, scores.mask, scores.lengths)
     value = lattice.fixed_score(scores) - log_partition(scores)
     if len(lattice.sequence):
-        value = value.index_add(0, lattice.sequence, log_partition(lattice.runs(scores, allowed), logarithms=True))
+        value = value.index_add(0, lattice.sequence, log_partition(lattice.runs(scores, allowed), forbidden=True))
     if torch.isneginf(value).any():
         raise ValueError("what is known of the tags breaks the constraints: no such sequence is possible")
     return value.to(scores.emissions.dtype)

@@ -5,6 +5,7 @@ import torch
 
 from spacy_clinical_ner.layers.crf import LinearChainCRF
 from spacy_clinical_ner.layers.crf.decoders import make_decoder
+from spacy_clinical_ner.layers.crf.messages import LogMessages, ScaledMessages, compute_messages
 from spacy_clinical_ner.layers.crf.tag_scheme import UNKNOWN, TagScheme
 from tests.layers.crf.enumeration import enumerate_paths
 from tests.layers.crf.test_enumeration import Case
@@ -69,6 +70,22 @@ def test_time_first_and_long_sequences() -> None:
     assert not gradient[~mask].any()
     exact = crf.double().partial_log_likelihood(emissions.double(), allowed, mask)
     torch.testing.assert_close(value.double(), exact, rtol=1e-5, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", range(20))
+def test_forbidden_tags_take_no_logarithms_unless_scores_are_far_apart(seed: int) -> None:
+    case = Case(LENGTHS, 3, seed, TagScheme("BIO").constraints(1) if seed % 2 else None)
+    allowed = some_allowed(case, case.emissions.shape[2])
+    for spread, kind in ((1.0, ScaledMessages), (1e4, LogMessages)):
+        emissions = (spread * case.emissions.detach().double()).masked_fill(~allowed, -torch.inf)
+        scores = case.crf.scores(emissions, case.mask)
+        found, exact = compute_messages(scores, forbidden=True), LogMessages.compute(scores)
+        assert type(found) is kind
+        weight = torch.rand(len(LENGTHS), dtype=torch.float64)
+        torch.testing.assert_close(found.log_partition, exact.log_partition)
+        for a, b in zip(found.expectations(scores, weight), exact.expectations(scores, weight)):
+            torch.testing.assert_close(a, b)
 
 
 def test_all_allowed_says_nothing_and_one_allowed_is_the_full_likelihood() -> None:
