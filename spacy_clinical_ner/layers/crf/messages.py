@@ -247,11 +247,11 @@ def _smallest(arrived: Tensor, scores: Scores, possible: Optional[Tensor]) -> Te
     allowed = ~torch.isneginf(scores.transitions)
     entries = ~torch.isneginf(scores.start), ~torch.isneginf(scores.end)
     if possible is not None:
-        ways = torch.stack([allowed, allowed.t()])[: len(arrived)].to(arrived.dtype)
+        steps = torch.stack([allowed, allowed.t()])[: len(arrived)].to(arrived.dtype)
         reach = torch.empty_like(possible)
         reach[:, 0] = torch.stack(entries)[: len(arrived)].unsqueeze(1) & possible[:, 0]
         for t in range(1, possible.shape[1]):
-            torch.logical_and(reach[:, t - 1].to(ways.dtype) @ ways, possible[:, t], out=reach[:, t])
+            torch.logical_and(reach[:, t - 1].to(steps.dtype) @ steps, possible[:, t], out=reach[:, t])
         return arrived.masked_fill(~reach, 1.0).amin() * reach.any(3).all()
     if allowed.all() and entries[0].all() and entries[1].all():
         return arrived.amin()
