@@ -15,6 +15,7 @@ from spacy_clinical_ner.annotation.words import Spelling
 from spacy_clinical_ner.brat import BratDocument, read_document, to_doc
 from spacy_clinical_ner.brat.docs import without_relations
 from spacy_clinical_ner.errors import InputError
+from spacy_clinical_ner.tokenization import ClinicalTokenizer
 
 _SPACY_CODE = re.compile(r"\[[EW]\d+\]")
 
@@ -119,10 +120,11 @@ def annotated(
     `nlp.pipe` ends at an error without saying on which note. Those it had taken and not given back are then done one
     by one, and a new `nlp.pipe` goes on with the rest.
     """
-    waiting: Deque[Tuple[Job, BratDocument]] = deque()
+    waiting: Deque[Tuple[Job, BratDocument, Optional[Doc]]] = deque()  # with the Doc, if it is certain to be the text
     unreadable: Deque[Tuple[Job, InputError]] = deque()
     held: Optional[Tuple[Job, BratDocument, Doc]] = None  # the first note of the next batch
     exhausted, spelling = False, Spelling()
+    certain = isinstance(intake.nlp.tokenizer, ClinicalTokenizer)
     if batch_size is None:
         batch_size = batch_tokens
 
@@ -132,7 +134,7 @@ def annotated(
         if held is not None:
             job, document, doc = held
             held, tokens = None, len(doc)
-            waiting.append((job, document))
+            waiting.append((job, document, doc if certain else None))
             yield doc
         for job in jobs:
             try:
@@ -140,14 +142,17 @@ def annotated(
             except InputError as error:
                 unreadable.append((job, error))
                 continue
-            waiting.append((job, document))
+            waiting.append((job, document, None))
             given = intake.input(document)
             if batch_tokens is not None:
                 given = intake.nlp.make_doc(given) if isinstance(given, str) else given
                 if tokens and tokens + len(given) > batch_tokens:
-                    held = (*waiting.pop(), given)
+                    waiting.pop()
+                    held = (job, document, given)
                     return
                 tokens += max(1, len(given))
+                if certain:
+                    waiting[-1] = (job, document, given)
             yield given
         exhausted = True
 
@@ -162,10 +167,10 @@ def annotated(
                 if not waiting and not unreadable:
                     raise  # of no note
                 break
-            job, document = waiting.popleft()
-            yield job, document, _checked(job, document.text, doc, spelling)
+            job, document, made = waiting.popleft()
+            yield job, document, doc if doc is made else _checked(job, document.text, doc, spelling)
         while waiting:
-            job, document = waiting.popleft()
+            job, document, _ = waiting.popleft()
             yield job, document, _alone(intake, job, document, spelling)
         while unreadable:
             job, error = unreadable.popleft()
