@@ -133,7 +133,7 @@ def annotated(
         tokens = 0
         if held is not None:
             job, document, doc = held
-            held, tokens = None, len(doc)
+            held, tokens = None, max(1, len(doc))
             waiting.append((job, document, doc if certain else None))
             yield doc
         for job in jobs:
@@ -146,11 +146,12 @@ def annotated(
             given = intake.input(document)
             if batch_tokens is not None:
                 given = intake.nlp.make_doc(given) if isinstance(given, str) else given
-                if tokens and tokens + len(given) > batch_tokens:
+                size = max(1, len(given))
+                if tokens and tokens + size > batch_tokens:
                     waiting.pop()
                     held = (job, document, given)
                     return
-                tokens += max(1, len(given))
+                tokens += size
                 if certain:
                     waiting[-1] = (job, document, given)
             yield given

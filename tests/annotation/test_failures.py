@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+from typing import List, Optional
 
 import pytest
 from spacy.language import Language
+from spacy.tokens import Doc
 
 from spacy_clinical_ner.annotation.local import TooManyErrors
+from spacy_clinical_ner.annotation.piping import Intake, Job, annotated
 from spacy_clinical_ner.annotation.tables import Columns
-from spacy_clinical_ner.errors import ClinicalNerError
+from spacy_clinical_ner.errors import ClinicalNerError, InputError
+from spacy_clinical_ner.tokenization import blank_pipeline
 from tests.annotation.tasks import pipeline, random_notes, read_rows, run, write_jsonl
 from tests.cli.commands import run_command
 
@@ -113,6 +117,56 @@ def kills(doc):
     if "mortal" in doc.text:
         os.kill(os.getpid(), signal.SIGKILL)
     return doc
+
+
+@Language.component("test_failures_lowers")
+def lowers(doc: Doc) -> Doc:
+    """Another Doc, of another text if there is a capital in it."""
+    return Doc(doc.vocab, [token.lower_ for token in doc], [bool(token.whitespace_) for token in doc])
+
+
+@pytest.mark.parametrize("changes", ["component", "tokenizer"])
+def test_a_pipeline_that_changes_the_text(changes: str) -> None:
+    nlp = blank_pipeline("es")
+    if changes == "component":
+        nlp.add_pipe("test_failures_lowers")
+    else:
+        cut = nlp.tokenizer
+        nlp.tokenizer = lambda text: cut(text.lower())
+    texts = ["tos", "Tos seca", "fiebre  alta\n", "SECRETO", ""]
+    jobs = (Job(str(number), text=text) for number, text in enumerate(texts))
+    found = {job.id: doc for job, _, doc in annotated(Intake(nlp), jobs, batch_tokens=3)}
+    assert {id for id, doc in found.items() if isinstance(doc, InputError)} == {"1", "3"}
+    assert "changes the text of this note" in str(found["3"]) and "SECRETO" not in str(found["3"])
+
+
+@Language.component("test_failures_breaks")
+def breaks(doc: Doc) -> Doc:
+    assert "fatal" not in doc.text
+    return doc
+
+
+@pytest.mark.parametrize("lengths", [[3, 3, 3], [9, 1, 2, 3, 9, 9, 1], [1] * 12, [5, 0, 0, 5, 1], [4, 1, 5, 2]])
+@pytest.mark.parametrize("fatal", [None, 0, 2])
+def test_batches_hold_so_many_tokens_or_one_note(lengths: List[int], fatal: Optional[int]) -> None:
+    nlp = blank_pipeline("es")
+    nlp.add_pipe("test_failures_breaks")
+    sizes, pipe = [], nlp.pipe
+
+    def watched(docs, batch_size):
+        batch = list(docs)
+        sizes.append([len(doc) or 1 for doc in batch])
+        yield from pipe(iter(batch), batch_size=batch_size)
+
+    nlp.pipe = watched
+    texts = [" ".join(["fatal" if place == fatal else "tos"] * length) for place, length in enumerate(lengths)]
+    jobs = (Job(str(number), text=text) for number, text in enumerate(texts))
+    found = list(annotated(Intake(nlp), jobs, batch_tokens=5))
+    assert [job.id for job, _, _ in found] == [str(number) for number in range(len(lengths))]
+    assert [isinstance(doc, InputError) for _, _, doc in found] == ["fatal" in text for text in texts]
+    assert [size for batch in sizes for size in batch] == [length or 1 for length in lengths]
+    assert all(sum(batch) <= 5 or len(batch) == 1 for batch in sizes)
+    assert all(sum(one) + two[0] > 5 for one, two in zip(sizes, sizes[1:]))
 
 
 def test_a_worker_that_is_killed(tmp_path, monkeypatch):
