@@ -9,9 +9,9 @@ from spacy.attrs import ORTH, SPACY
 from spacy.language import Language
 from spacy.tokens import Doc
 
-# Some 20 MiB. A word that was forgotten costs some 25 microseconds when it comes again, so fewer would be slower; more
-# would be seen in the memory of a process.
-_NEW_WORDS = 20_000
+# Those of some 1,500 notes, and some 40 MiB. A word that was forgotten costs some 25 microseconds when it comes again,
+# so fewer would be slower.
+_NEW_WORDS = 40_000
 
 
 class Forgetting:
