@@ -33,8 +33,6 @@ TRAINED = {
     "maccrobat_trf": "maccrobat",
     "maccrobat_minilm": "maccrobat",
     "maccrobat_relations": "maccrobat",
-    "maccrobat_relations_minilm": "maccrobat",
-    "ccks2019_bilstm": "ccks2019",
     "ccks2019_idcnn": "ccks2019",
     "ccks2019_idcnn_mha": "ccks2019",
 }
