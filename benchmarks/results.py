@@ -60,6 +60,7 @@ FIGURES = {
     "peak_mib": ("peak MiB", "number"),
     "resident_mib": ("resident MiB", "number"),
     "growth_percent": ("growth, %", "number"),
+    "growth_of_second_half_percent": ("growth of the second half, %", "number"),
     "kills": ("kills", "number"),
     "outputs": ("outputs finished after kills", "number"),
     "equal": ("equal to an uninterrupted run's", "number"),

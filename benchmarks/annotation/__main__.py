@@ -99,11 +99,14 @@ def memory(
     late = [line for line in lines if line.get("notes", 0) >= count / 10]
     rows: List[Dict[str, Any]] = []
     for place in range(len(late[0]["mib"])):
-        early = [line["mib"][place] for line in late[: max(1, len(late) // 10)]]
-        end = [line["mib"][place] for line in late[-max(1, len(late) // 10) :]]
-        row: Dict[str, Any] = {"name": f"process {place + 1}, after {count:,} notes"}
-        row["resident_mib"] = round(statistics.median(end))
-        row["growth_percent"] = round(100 * (statistics.median(end) / statistics.median(early) - 1), 1)
+        resident, tenth = [line["mib"][place] for line in late], max(1, len(late) // 10)
+        early, half, end = (
+            statistics.median(resident[first : first + tenth])
+            for first in (0, (len(late) - tenth) // 2, len(late) - tenth)
+        )
+        row: Dict[str, Any] = {"name": f"process {place + 1}, after {count:,} notes", "resident_mib": round(end)}
+        row["growth_percent"] = round(100 * (end / early - 1), 1)
+        row["growth_of_second_half_percent"] = round(100 * (end / half - 1), 1)
         rows.append(row)
     most = max(line["strings"] for line in late)
     words = f"{before:,} strings in the vocabulary of the first process before, {after:,} after, {most:,} at most"
