@@ -24,7 +24,8 @@ class LinearChainCRF(torchcrf.CRF):
     probability 0 in training, decoding, marginals and spans alike. They are no part of the state dict.
 
     Works inside a module given to `torch.compile` (but for torch 2.1, whose compiler fails on it), but outside of its
-    graph: each call breaks the graph, and `fullgraph=True` refuses it. The likelihood cannot be differentiated twice (RuntimeError).
+    graph: each call breaks the graph, and `fullgraph=True` refuses it. The likelihood cannot be differentiated twice
+    (RuntimeError).
 
     Shapes below are for batch_first=True; (length, sequences, ...) otherwise. `mask` is True for tokens: the first
     positions of each sequence, one at least. Emissions in half precision are computed in float32.
