@@ -124,7 +124,8 @@ def annotated(
     unreadable: Deque[Tuple[Job, InputError]] = deque()
     held: Optional[Tuple[Job, BratDocument, Doc]] = None  # the first note of the next batch
     exhausted, spelling = False, Spelling()
-    certain = isinstance(intake.nlp.tokenizer, ClinicalTokenizer)
+    # Not where mentions are given, which cut tokens of their own, nor for a tokenizer that is derived from this one.
+    certain = type(intake) is Intake and type(intake.nlp.tokenizer) is ClinicalTokenizer
     if batch_size is None:
         batch_size = batch_tokens
 
