@@ -115,15 +115,20 @@ def serve(actions: Mapping[str, Callable[..., Mapping[str, Any]]]) -> None:
         print(json.dumps({**answer, "peak_rss_mib": peak_rss_mib()}), file=answers, flush=True)
 
 
-def alternate(turns: Sequence[Tuple[Worker, Mapping[str, Any]]], rounds: int) -> List[List[Dict[str, Any]]]:
+def alternate(
+    turns: Sequence[Tuple[Worker, Mapping[str, Any]]], rounds: int, **warm_up: Any
+) -> List[List[Dict[str, Any]]]:
     """Send each worker its request in turn, `rounds` times after one round that only warms up; (rounds, turns) answers.
+
+    warm_up: what is asked for otherwise in that one.
 
     Every second round goes the other way, so that none of them always works in the wake of the same other.
     """
     result = []
     for number in range(rounds + 1):
         order = range(len(turns)) if number % 2 else reversed(range(len(turns)))
-        answers = {index: turns[index][0].ask(**turns[index][1]) for index in order}
+        others = {} if number else warm_up
+        answers = {index: turns[index][0].ask(**{**turns[index][1], **others}) for index in order}
         if number:
             result.append([answers[index] for index in range(len(turns))])
     return result

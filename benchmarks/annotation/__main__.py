@@ -43,19 +43,21 @@ def throughput(
 ) -> None:
     """Words a second of `local`, from JSONL to JSONL, beside `nlp.pipe` over texts in memory in one process.
 
-    Every round has other notes, the same for all: `nlp.pipe` keeps their words for ever, `local` forgets them. With N
-    processes and N cores, the ratio says how much is gained.
+    Every round has other notes, the same for all, until the folder has no others; some before the first only warm up.
+    `nlp.pipe` keeps their words for ever, `local` forgets them. With N processes and N cores, the ratio says how much is
+    gained.
     """
     from benchmarks.annotation.notes import WORK, write_notes
 
-    source = write_notes(notes, count * (rounds + 1))
+    warm_up = min(count, 200)
+    source = write_notes(notes, warm_up + count * rounds)
     command = [sys.executable, "-m", "benchmarks.annotation.worker", "turns", str(model), str(source)]
     turns: Dict[str, Dict[str, Any]] = {"nlp.pipe, 1 process": {"do": "bare", "count": count}}
     for number in n_process:
         turns[f"local, {number} process{'es' * (number > 1)}"] = {"do": "local", "count": count, "n_process": number}
     workers = [Worker(name, command, WORK / "throughput.log") for name in turns]
     try:
-        found = alternate(list(zip(workers, turns.values())), rounds)
+        found = alternate(list(zip(workers, turns.values())), rounds, count=warm_up)
     finally:
         for worker in workers:
             worker.__exit__()
@@ -80,6 +82,9 @@ def memory(
     record: bool = RECORD,
 ) -> None:
     """Resident memory of every process between a tenth of the notes and all of them, and size of the vocabulary.
+
+    Of every process the most that it had between one part and the next is looked at, as it gives much back when a part
+    ends. Figures are medians over a tenth of the parts: the first, those in the middle, and the last.
 
     Status 1 if a process grows by more than 3%, or if the vocabulary keeps words.
     """

@@ -77,6 +77,15 @@ def resident_mib(process: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def peak_mib(process: int) -> float:
+    """The most that a process had resident since this was asked last (Linux)."""
+    folder = Path(f"/proc/{process}")
+    lines = (folder / "status").read_text(encoding="ascii").splitlines()
+    (kib,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    (folder / "clear_refs").write_text("5", encoding="ascii")
+    return int(kib) / 2**10
+
+
 def children() -> List[int]:
     """Processes that this one has started, all its threads taken together."""
     found = Path("/proc/self/task").glob("*/children")
@@ -84,8 +93,8 @@ def children() -> List[int]:
 
 
 def memory(pipeline: Path, notes: Path, n_process: int) -> None:
-    """Annotate all notes, and print a line after every part: notes, MiB of each process, size of the vocabulary; and
-    before and after all of them a line with the size of the vocabulary.
+    """Annotate all notes, and print a line after every part: notes, MiB that each process had at most since the line
+    before, size of the vocabulary; and before and after all of them a line with the size of the vocabulary.
     """
     nlp = load_pipeline(str(pipeline))
     print(json.dumps({"vocabulary": len(nlp.vocab.strings)}))
@@ -95,7 +104,7 @@ def memory(pipeline: Path, notes: Path, n_process: int) -> None:
         nonlocal done
         commit(output, record, made)
         done += record["read"]
-        resident = [round(resident_mib(process), 1) for process in (os.getpid(), *children())]
+        resident = [round(peak_mib(process), 1) for process in (os.getpid(), *children())]
         print(json.dumps({"notes": done, "mib": resident, "strings": len(nlp.vocab.strings)}), flush=True)
 
     FileOutput.commit = watched  # type: ignore[method-assign]

@@ -31,6 +31,7 @@ from spacy_clinical_ner.annotation.runs import Record
 from spacy_clinical_ner.annotation.tables import Columns, needed, shards
 from spacy_clinical_ner.annotation.words import Forgetting
 from spacy_clinical_ner.annotation.writers import RowCollector, RowMaker, arrow_schema
+from spacy_clinical_ner.bridge.memory import keep_few_shapes
 from spacy_clinical_ner.errors import ClinicalNerError, InputError, one_line
 from spacy_clinical_ner.pipelines import load_pipeline
 
@@ -101,6 +102,7 @@ def _loaded(pipeline: str) -> Language:
     import torch
 
     torch.set_num_threads(1)  # Spark has a worker for every core
+    keep_few_shapes()
     return load_pipeline(pipeline)
 
 

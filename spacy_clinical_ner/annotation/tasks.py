@@ -14,6 +14,7 @@ from spacy_clinical_ner.annotation.notes import AnnotationSummary, check_folder
 from spacy_clinical_ner.annotation.runs import Run, open_run, pipeline_fingerprint, unfinished
 from spacy_clinical_ner.annotation.tables import Columns, FolderReader, Reader, needed, open_files
 from spacy_clinical_ner.annotation.writers import Output, RowMaker, ending_of, open_output
+from spacy_clinical_ner.bridge.memory import keep_few_shapes
 from spacy_clinical_ner.errors import ClinicalNerError, InputError, OutputError
 from spacy_clinical_ner.files import remove_leftovers
 from spacy_clinical_ner.outputs import DOCS, PARTS, TABLE, check_output, check_writable
@@ -96,6 +97,7 @@ def annotate(task: Task, nlp: Optional[Language] = None) -> Outcome:
     _check(task)
     reader = open_reader(task)
     _check_target(task, reader)
+    keep_few_shapes()
     nlp = load_pipeline(task.pipeline) if nlp is None else nlp
     # BRAT files are looked at one by one: what was finished before does not matter.
     overwrite = task.overwrite or (task.format == "brat" and not unfinished(task.folder))

@@ -32,6 +32,7 @@ def serve(
     Example: clinical-ner serve es_cantemist_ner --port 8000
     """
     from spacy_clinical_ner.annotation.tables import needed
+    from spacy_clinical_ner.bridge.memory import keep_few_shapes
     from spacy_clinical_ner.errors import ClinicalNerError
     from spacy_clinical_ner.pipelines import load_pipeline
 
@@ -46,6 +47,7 @@ def serve(
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
         raise ClinicalNerError(f"{host}, port {port}: {error.strerror or error}") from None
+    keep_few_shapes()
     with listening:
         app = create_app(
             load_pipeline(pipeline), max_bytes=max_bytes, spans_key=spans_key, n_threads=n_threads,

@@ -26,7 +26,7 @@ def build_distinct_words(embed: DocModel, max_words: int = 50_000) -> DocModel:
 
     embed: any embedding whose vector depends on the word alone (spacy.MultiHashEmbed.v2, static vectors, characters).
         Under dropout all tokens of a word in a batch share one mask.
-    max_words: while predicting, so many words are remembered from batch to batch (0: none).
+    max_words: while predicting, so many words are remembered from batch to batch (0: none), those that come first.
 
     The result equals `embed` itself; clinical notes repeat their words, so it costs a fraction.
     """

@@ -19,7 +19,8 @@ class WordCache(Shim):
     As a shim it is told of that by Thinc itself: after an update, around the use of averaged parameters, on loading
     and on another device. It is never written: a copy, a pickle and a saved model start empty.
 
-    max_words: the cache starts anew when it would grow beyond this.
+    max_words: of which rows are kept. Those that come first stay, as they are the ones that come most often, until
+        half of the words that are looked up are others: then all are forgotten.
     """
 
     def __init__(self, max_words: int) -> None:
@@ -33,6 +34,7 @@ class WordCache(Shim):
         self._rows: Dict[int, int] = {}
         self._table: Any = None
         self._source: Any = None
+        self._looked_up = self._missed = 0  # since the cache has been full
 
     def look_up(
         self, vocab: Vocab, orths: NDArray[np.uint64], compute: Callable[[NDArray[np.uint64]], Floats2d]
@@ -44,28 +46,49 @@ class WordCache(Shim):
                 self.clear()
                 self._source = (vocab, vocab.vectors)
             rows = np.array([self._rows.get(orth, -1) for orth in orths.tolist()], dtype="int64")
-            if len(self._rows) + np.count_nonzero(rows < 0) > self.max_words:
+            new = rows < 0
+            if self._is_dated(int(new.sum()), len(new)):
                 self._rows, self._table = {}, None
-                rows[:] = -1
-            new = np.flatnonzero(rows < 0)
-            if len(new):
-                vectors = compute(orths[new])
-                if len(new) > self.max_words:
-                    return vectors
-                rows[new] = self._append(orths[new], vectors)
-            return self._table[get_array_module(self._table).asarray(rows)]
+                new[:] = True
+            if not new.any():
+                return self._gather(rows)
+            vectors = compute(orths[new])
+            xp = get_array_module(vectors)
+            found = xp.empty((len(orths), vectors.shape[1]), dtype=vectors.dtype)
+            found[xp.asarray(new)] = vectors
+            if not new.all():
+                found[xp.asarray(~new)] = self._gather(rows[~new])
+            room = self.max_words - len(self._rows)
+            self._append(orths[new][:room], vectors[:room])
+            return found
 
-    def _append(self, orths: NDArray[np.uint64], vectors: Floats2d) -> NDArray[np.int64]:
-        """Store the vectors of words that are not yet known; returns their rows."""
+    def _gather(self, rows: NDArray[np.int64]) -> Floats2d:
+        return self._table[get_array_module(self._table).asarray(rows)]
+
+    def _is_dated(self, new: int, words: int) -> bool:
+        """Whether most words of late are not among those that are kept, though there is no room for more."""
+        if len(self._rows) < self.max_words:
+            return False
+        self._looked_up += words
+        self._missed += new
+        if self._looked_up < self.max_words:
+            return False
+        dated = 2 * self._missed > self._looked_up
+        self._looked_up = self._missed = 0
+        return dated
+
+    def _append(self, orths: NDArray[np.uint64], vectors: Floats2d) -> None:
+        """Keep the vectors of words that are not yet known."""
         first, last = len(self._rows), len(self._rows) + len(orths)
         if self._table is None or len(self._table) < last:
-            grown = get_array_module(vectors).empty((max(2 * last, 1024), vectors.shape[1]), dtype=vectors.dtype)
+            # Soon as large as it will ever be, and written to: memory does not grow as a long run meets more words.
+            size = min(max(8 * last, 1024), self.max_words)
+            grown = get_array_module(vectors).full((size, vectors.shape[1]), 0, dtype=vectors.dtype)
             if self._table is not None:
                 grown[:first] = self._table[:first]
             self._table = grown
         self._table[first:last] = vectors
         self._rows.update(zip(orths.tolist(), range(first, last)))
-        return np.arange(first, last)
 
     def finish_update(self, optimizer: Any) -> None:
         self.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from spacy_clinical_ner.annotation import words
@@ -35,3 +37,13 @@ def test_the_vocabulary_stays_flat(limit, at_most, tmp_path, monkeypatch):
     assert "newone" in set(nlp.vocab.strings) - before
     assert (summary.notes, summary.words) == (8, 8 * 20 * 2)
     assert len(list((tmp_path / "out").glob("*.txt"))) == 8
+
+
+@pytest.mark.parametrize("given, kept", [(None, "8"), ("64", "64")])
+def test_onednn_keeps_code_for_few_shapes(given, kept, tmp_path, monkeypatch):
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", given or "")
+    if given is None:
+        monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    write(tmp_path / "in", {"1": "Sin cambios ."})
+    run(blank_pipeline("es"), tmp_path / "in", tmp_path / "out")
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == kept

@@ -57,13 +57,33 @@ def test_words_are_embedded_once_and_come_back_the_same(nlp, monkeypatch):
 
 
 @pytest.mark.parametrize("max_words", [0, 1, 7, 20])
-def test_a_full_cache_starts_anew(nlp, max_words):
+def test_a_full_cache_keeps_its_words(nlp, max_words):
     docs = make_docs(nlp, 12)
     model = distinct_words(docs, max_words=max_words)
-    plain = model.layers[0]
+    plain, cache = model.layers[0], word_cache(model)
     for start in range(0, 12, 3):
+        kept = dict(cache._rows)
         assert_equal(model.predict(docs[start : start + 3]), plain.predict(docs[start : start + 3]))
-        assert len(word_cache(model)._rows) <= max_words
+        assert len(cache._rows) <= max_words
+        assert kept.items() <= cache._rows.items()
+    assert len(cache._rows) == max_words
+
+
+def test_a_full_cache_starts_anew_when_most_words_are_others(nlp, monkeypatch):
+    model = distinct_words(make_docs(nlp, 2), max_words=4)
+    plain = model.layers[0]
+
+    def new_words(text):
+        words, Y = looked_up(model, [nlp.make_doc(text)], monkeypatch)
+        assert_equal(Y, plain.predict([nlp.make_doc(text)]))
+        return " ".join(sorted(words))
+
+    assert new_words("a b c d") == "a b c d"
+    assert new_words("a b c e") == "e"
+    assert new_words("a b f g") == "f g", "as many are known as are not"
+    assert new_words("a f g h") == "a f g h", "most are not"
+    assert new_words("a f g h") == ""
+    assert new_words("b") == "b"
 
 
 def test_an_update_and_averaged_parameters_are_seen(nlp):
