@@ -44,8 +44,8 @@ def throughput(
     """Words a second of `local`, from JSONL to JSONL, beside `nlp.pipe` over texts in memory in one process.
 
     Every round has other notes, the same for all, until the folder has no others; some before the first only warm up.
-    `nlp.pipe` keeps their words for ever, `local` forgets them. With N processes and N cores, the ratio says how much is
-    gained.
+    `nlp.pipe` keeps their words for ever, `local` forgets them. With N processes and N cores, the ratio says how much
+    is gained.
     """
     from benchmarks.annotation.notes import WORK, write_notes
 
