@@ -47,6 +47,7 @@ from spacy_clinical_ner.pipelines import load_pipeline
 BATCH_TOKENS = 20_000
 # Notes and characters of a part: what a worker has in memory, and what a killed run does once more.
 SHARD_NOTES, SHARD_CHARACTERS = 500, 2_000_000
+PARTS_BETWEEN = 4  # after which memory is given back: getting it anew takes some 2 % of a part
 SHOWN_FAILURES = 20  # that a summary keeps: all of them are in errors.jsonl
 
 
@@ -84,6 +85,7 @@ class Annotator:
         self.settings = settings
         self.output = output
         self.words = Forgetting(nlp)
+        self._parts = 0
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -106,7 +108,9 @@ class Annotator:
             jobs = sorted(jobs, key=lambda job: len(job.text))
         failures = []
         self.words.between()
-        give_back_memory()
+        if self._parts % PARTS_BETWEEN == 0:
+            give_back_memory()
+        self._parts += 1
         with self.output.shard(number) as (write, made):
             for failure in annotate_jobs(
                 intake, iter(jobs), write, summary, spans_key=settings.spans_key, confidence=settings.confidence,
