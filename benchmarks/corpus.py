@@ -32,6 +32,7 @@ class Corpus:
 
 CANTEMIST = Corpus("cantemist", "es", dev="dev1", test="dev2")
 MACCROBAT = Corpus("maccrobat", "en", dev=None, test="dev")
+DIABETES = Corpus("diabetes", "zh", dev=None, test="dev")
 
 
 @dataclass(frozen=True)

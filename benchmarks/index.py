@@ -120,6 +120,12 @@ INDEX: Dict[str, Benchmark] = {
         "python -m benchmarks.relations --corpus MACCROBAT --seeds 3",
         ("relation_classifier, refit", "median_f"),
     ),
+    "relations diabetes": Benchmark(
+        "Relations between gold entities, diabetes",
+        "How much better is `relation_classifier` than a look-up, in Chinese?",
+        "python -m benchmarks.relations --corpus DIABETES --kind diabetes",
+        ("relation_classifier, refit", "median_f"),
+    ),
     "relations focused": Benchmark(
         "Focused attention, packed against whole sequences",
         "How many times as fast are the joint model's task layers, packed?",

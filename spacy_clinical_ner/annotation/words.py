@@ -10,7 +10,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 # A word that was forgotten costs some 20 microseconds when it comes again; one that is kept, 500 bytes.
-_NEW_WORDS = 60_000
+_NEW_WORDS = 45_000
 
 
 class Forgetting:

@@ -66,6 +66,12 @@ def test_alternate_warms_up_turns_around_and_keeps_the_order_of_turns():
     assert answers == [[{"number": 3}, {"number": 4}], [{"number": 6}, {"number": 5}]]
 
 
+def test_the_round_that_warms_up_may_be_a_smaller_one():
+    calls = []
+    alternate([(Recorder("one", calls), {"size": 7})], rounds=1, size=2)
+    assert calls == [("one", 2), ("one", 7)]
+
+
 def test_rates_by_turn():
     rounds = [
         [{"words": 10, "seconds": 2.0}, {"words": 10, "seconds": 5.0}],
