@@ -54,19 +54,14 @@ _EDITS: Dict[str, Any] = {
     f"{_MODEL}tok2vec.embed.attrs": ["NORM", "SHAPE"],
     f"{_MODEL}tok2vec.embed.rows": [8000, 500],
     f"{_MODEL}tok2vec.embed.include_static_vectors": False,
-    f"{_MODEL}members": 2,
-    f"{_MODEL}window": 512,
-    f"{_MODEL}context": 64,
-    f"{_MODEL}hidden_width": 192,
     "corpora.train.max_length": 1000,
     "corpora.train.lenient": True,
     "corpora.dev.lenient": True,
-    "training.dropout": 0.2,
     "training.batcher.size": 3000,
     "training.patience": 0,
-    "training.max_steps": 1500,
-    "training.eval_frequency": 500,
-    "training.optimizer.learn_rate.total_steps": 1500,
+    "training.max_steps": 1800,
+    "training.eval_frequency": 600,
+    "training.optimizer.learn_rate.total_steps": 1800,
 }
 
 

@@ -3,8 +3,10 @@ from itertools import product
 import numpy as np
 import pytest
 import spacy
+from spacy.util import load_model_from_config
 
-from benchmarks.relations.compare import figures, median_f, report
+from benchmarks.corpus import DIABETES, MACCROBAT
+from benchmarks.relations.compare import figures, look_up, median_f, our_config, report
 from benchmarks.relations.lookup import LookUp
 from tests.relations.pipelines import given, make_docs, make_examples, model_config, relation_pipeline, train, triples
 
@@ -50,6 +52,26 @@ def test_the_look_up_remembers_types_order_and_distance():
     hits = sum(len(one & other) for one, other in zip(found, gold))
     assert hits > 0.5 * sum(map(len, gold))
     assert {relation[0] for doc in found for relation in doc} <= {"MODIFY", "SAME"}
+
+
+@pytest.mark.parametrize("corpus, reach", [(MACCROBAT, 100), (DIABETES, 150)])
+def test_the_config_of_each_corpus_makes_a_pipeline(corpus, reach, tmp_path):
+    config = our_config(corpus)
+    config["paths"].update(train=str(tmp_path), dev=str(tmp_path))
+    nlp = load_model_from_config(config, auto_fill=True, validate=True)
+    distance = nlp.get_pipe("relation_classifier").candidates.filters[1]
+    assert (nlp.lang, distance.max_distance) == (corpus.lang, reach)
+    assert config["training"]["optimizer"]["learn_rate"]["total_steps"] == config["training"]["max_steps"]
+
+
+def test_the_look_up_drops_malformed_lines_of_training_notes(tmp_path):
+    lines = ["T1\tDrug 0 1\t药", "T2\tDisease 1 2\t病", "R1\tDrug_Disease Arg1:T1 Arg2:T2"]
+    for name, more in (("train", ["T3\tDrug x"]), ("test", [])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.txt").write_text("药病", encoding="utf8")
+        (tmp_path / name / "1.ann").write_text("\n".join([*lines, *more]) + "\n", encoding="utf8")
+    found = look_up(tmp_path / "train", tmp_path / "test", tmp_path / "out", "zh")
+    assert found["scores"]["f"] == 1.0
 
 
 def test_report_and_record_tell_medians():
