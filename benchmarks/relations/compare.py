@@ -61,7 +61,6 @@ _EDITS: Dict[str, Any] = {
     "training.patience": 0,
     "training.max_steps": 1800,
     "training.eval_frequency": 600,
-    "training.optimizer.learn_rate.total_steps": 1800,
 }
 
 
