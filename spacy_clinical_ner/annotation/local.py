@@ -47,7 +47,7 @@ from spacy_clinical_ner.pipelines import load_pipeline
 BATCH_TOKENS = 20_000
 # Notes and characters of a part: what a worker has in memory, and what a killed run does once more.
 SHARD_NOTES, SHARD_CHARACTERS = 500, 2_000_000
-PARTS_BETWEEN = 2  # after which memory is given back: getting it anew takes some 2 % of a part
+PARTS_BETWEEN = 4  # after which memory is given back: getting it anew takes some 2 % of a part
 SHOWN_FAILURES = 20  # that a summary keeps: all of them are in errors.jsonl
 
 
