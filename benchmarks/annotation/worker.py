@@ -71,12 +71,6 @@ class Turns:
         return {"words": words, "seconds": seconds, "cpu": _cpu() - cpu, "strings": len(self.nlp.vocab.strings)}
 
 
-def resident_mib(process: int) -> float:
-    """Resident memory of a process that runs."""
-    pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 def peak_mib(process: int) -> float:
     """The most that a process had resident since this was asked last (Linux)."""
     folder = Path(f"/proc/{process}")

@@ -12,7 +12,7 @@ from spacy.vocab import Vocab
 from thinc.api import Shim, get_array_module
 from thinc.types import Floats2d
 
-_FEW = 1024  # words
+_FEW, _MANY = 1024, 65_536  # words
 
 
 class WordCache(Shim):
@@ -83,8 +83,8 @@ class WordCache(Shim):
         """Keep the vectors of words that are not yet known."""
         first, last = len(self._rows), len(self._rows) + len(orths)
         if self._table is None or len(self._table) < last:
-            # But for a few notes as large as it will ever be, and written to: in a long run memory does not grow.
-            size = self.max_words if last > _FEW else min(_FEW, self.max_words)
+            # But for a few notes as large as it will most likely be, and written to: in a long run memory stays flat.
+            size = min(max(2 * last, _MANY if last > _FEW else _FEW), self.max_words)
             grown = get_array_module(vectors).full((size, vectors.shape[1]), 0, dtype=vectors.dtype)
             if self._table is not None:
                 grown[:first] = self._table[:first]
