@@ -33,7 +33,6 @@ from benchmarks.results import commit, interval
 from spacy_clinical_ner.annotation import Task
 from spacy_clinical_ner.annotation import annotate as annotate_task
 from spacy_clinical_ner.annotation.local import Settings
-from spacy_clinical_ner.brat import read_folder, to_doc
 from spacy_clinical_ner.brat.reader import create_brat_corpus
 from spacy_clinical_ner.evaluation import evaluate_folders
 from spacy_clinical_ner.pipelines import load_pipeline
@@ -46,7 +45,7 @@ SYSTEMS = (LOOKUP, TUTORIAL, OURS, REFIT)
 CONFIG = ROOT / "configs" / "maccrobat_relations.cfg"
 WORK = BENCHMARKS / "work" / "relations"
 CORPORA = {corpus.name: corpus for corpus in (MACCROBAT, DIABETES)}
-# In the Chinese notes a token is a character, so that all is farther apart. Some of their lines are malformed.
+# For diabetes: in the Chinese notes a token is a character, so that all is farther apart.
 _MODEL = "components.relation_classifier.model."
 _EDITS: Dict[str, Any] = {
     "components.relation_classifier.candidates.*.distance.max_distance": 150,
@@ -55,8 +54,6 @@ _EDITS: Dict[str, Any] = {
     f"{_MODEL}tok2vec.embed.rows": [8000, 500],
     f"{_MODEL}tok2vec.embed.include_static_vectors": False,
     "corpora.train.max_length": 1000,
-    "corpora.train.lenient": True,
-    "corpora.dev.lenient": True,
     "training.batcher.size": 3000,
     "training.patience": 0,
     "training.max_steps": 1800,
@@ -68,6 +65,8 @@ def our_config(corpus: Corpus) -> Config:
     """What `relation_classifier` is trained by: CONFIG, for diabetes with other sizes."""
     config = load_config(CONFIG)
     config["nlp"]["lang"] = corpus.lang
+    for part in config["corpora"].values():
+        part["lenient"] = corpus.lenient
     for name, value in _EDITS.items() if corpus is DIABETES else ():
         set_value(config, name, value, CONFIG)
     return config
@@ -86,11 +85,11 @@ def annotate(nlp: Language, test: Path, output: Path) -> None:
     annotate_task(Task("", str(test), str(output), settings=Settings(given_entities=True)), nlp)
 
 
-def look_up(train: Path, test: Path, folder: Path, lang: str) -> Dict[str, Any]:
+def look_up(kind: Corpus, train: Path, test: Path, folder: Path) -> Dict[str, Any]:
     """The look-up takes all of the training notes: it has nothing to stop early or to tune."""
-    nlp = blank_pipeline(lang)
+    nlp = blank_pipeline(kind.lang)
     table = LookUp()
-    table.learn(to_doc(nlp, document) for document in read_folder(train, on_error="drop"))
+    table.learn(example.reference for example in create_brat_corpus(train, lenient=kind.lenient)(nlp))
     Language.component("benchmarks_relation_lookup", func=table)
     nlp.add_pipe("benchmarks_relation_lookup")
     annotate(nlp, test, folder / "predictions")
@@ -126,7 +125,7 @@ def refit(pipeline: Path, train_notes: Path, test: Path, folder: Path, seed: int
 
 def annotate_and_score(nlp: Language, test: Path, folder: Path) -> Dict[str, Any]:
     annotate(nlp, test, folder / "predictions")
-    examples = create_brat_corpus(test, gold_tokens=True, gold_mentions=True, lenient=True)(nlp)
+    examples = create_brat_corpus(test, gold_tokens=True, gold_mentions=True)(nlp)
     ceiling = nlp.get_pipe("relation_classifier").ceiling(examples)  # type: ignore[attr-defined]
     return {"scores": score(test, folder / "predictions"), "ceiling": ceiling.to_json()}
 
@@ -167,7 +166,7 @@ def compare(
 
             def run(system: str = system, folder: Path = folder, seed: int = seed) -> Dict[str, Any]:
                 if system == LOOKUP:
-                    return look_up(corpus / "train", parts.test, folder, kind.lang)
+                    return look_up(kind, corpus / "train", parts.test, folder)
                 if system == REFIT:
                     stopped = work / folder_name(OURS, settings[OURS], seed) / "model" / "model-best"
                     return refit(stopped, corpus / "train", parts.test, folder, seed)

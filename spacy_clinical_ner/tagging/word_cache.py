@@ -22,7 +22,7 @@ class WordCache(Shim):
     and on another device. It is never written: a copy, a pickle and a saved model start empty.
 
     max_words: of which rows are kept. Those that come first stay, as they are the ones that come most often, until
-        half of the words that are looked up are others: then all are forgotten.
+        most of the words that are looked up are others: then all are forgotten.
     """
 
     def __init__(self, max_words: int) -> None:

@@ -8,6 +8,7 @@ from spacy.util import load_model_from_config
 from benchmarks.corpus import DIABETES, MACCROBAT
 from benchmarks.relations.compare import figures, look_up, median_f, our_config, report
 from benchmarks.relations.lookup import LookUp
+from spacy_clinical_ner.errors import MalformedLineError
 from tests.relations.pipelines import given, make_docs, make_examples, model_config, relation_pipeline, train, triples
 
 
@@ -69,8 +70,10 @@ def test_the_look_up_drops_malformed_lines_of_training_notes(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.txt").write_text("药病", encoding="utf8")
         (tmp_path / name / "1.ann").write_text("\n".join([*lines, *more]) + "\n", encoding="utf8")
-    found = look_up(tmp_path / "train", tmp_path / "test", tmp_path / "out", "zh")
+    found = look_up(DIABETES, tmp_path / "train", tmp_path / "test", tmp_path / "out")
     assert found["scores"]["f"] == 1.0
+    with pytest.raises(MalformedLineError):
+        look_up(MACCROBAT, tmp_path / "train", tmp_path / "test", tmp_path / "out")
 
 
 def test_report_and_record_tell_medians():
